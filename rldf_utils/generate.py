@@ -1,0 +1,208 @@
+"""Text-to-image models behind one protocol, and the cache that counts their calls.
+
+An image depends on (model, prompt, seed, settings) alone: batches have one shape, the tail is padded, every image has
+a generator of its own.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
+from PIL import Image, PngImagePlugin
+from tqdm.auto import tqdm
+
+from rldf_utils.results import CACHE, MODELS, fingerprint, write
+
+diffusers_logging.disable_progress_bar()
+NEGATIVE = "blurry, low quality, deformed, cropped, text, watermark"  #: at paper scale; the paper's list is not given
+
+
+class TextToImage(Protocol):
+    """What a search needs of a text-to-image model."""
+
+    fingerprint: str  #: identifies model and settings; equal fingerprints give equal images
+    batch: int  #: images made at once
+
+    def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
+        """Images, uint8 (n, height, width, 3), one for each prompt and seed; at most `batch` of them."""
+
+
+class Diffusers:
+    """A Stable Diffusion of the diffusers library: a local folder, or a hub id with a pinned revision.
+
+    Args:
+        model: folder, name of a folder under data/models, or hub id.
+        revision: commit of the hub id; required for one, so that the images can be made again.
+        steps: DPM-Solver++ multistep steps (20 in section 3.1).
+        guidance: classifier-free guidance scale; 1 turns guidance off.
+        negative: negative prompt.
+        size: height and width in pixels; None takes the model's own.
+        vae: replacement autoencoder's hub id and revision (the paper uses the ft-MSE one).
+        batch: images a batch; part of the settings, since it may change the last bit.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: a hub id without a revision.
+    """
+
+    def __init__(self, model: str | Path, *, revision: str | None = None, steps: int = 10, guidance: float = 3.0, negative: str = "",
+                 size: int | None = None, vae: tuple[str, str] | None = None, batch: int = 8, device: str | None = None):  # fmt: skip
+        folder = Path(model) if Path(model).is_dir() else MODELS / str(model)
+        if folder.is_dir():
+            self.source, identity = folder, fingerprint(folder)
+        elif "/" not in str(model) or str(model).startswith((".", "/")):
+            raise FileNotFoundError(
+                f"there is no model folder {model}; data/models has {', '.join(sorted(p.name for p in MODELS.iterdir() if p.is_dir()))}"
+            )
+        elif revision is None:
+            raise ValueError(f"{model} is a hub id: name a revision (a commit), or its images cannot be made again")
+        else:
+            self.source, identity = str(model), f"{model}@{revision}"
+        self.revision, self.vae, self.batch = revision, vae, batch
+        self.steps, self.guidance, self.negative, self.size = steps, guidance, negative, size
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        settings = {
+            "steps": steps,
+            "guidance": guidance,
+            "negative": negative,
+            "size": size,
+            "vae": vae,
+            "batch": batch,
+            "device": self.device,
+        }
+        self.fingerprint = hashlib.sha256(json.dumps([identity, settings]).encode()).hexdigest()[:16]
+        self._embeddings: dict[str, torch.Tensor] = {}
+
+    @cached_property
+    def pipe(self) -> StableDiffusionPipeline:
+        """The pipeline, loaded at first use: safetensors only, DPM-Solver++, fp16 on a GPU."""
+        pipe = StableDiffusionPipeline.from_pretrained(
+            self.source, revision=self.revision, use_safetensors=True, torch_dtype=torch.float16 if self.device == "cuda" else torch.float32
+        )
+        if self.vae:
+            from diffusers import AutoencoderKL
+
+            pipe.vae = AutoencoderKL.from_pretrained(self.vae[0], revision=self.vae[1], use_safetensors=True, torch_dtype=pipe.unet.dtype)
+        pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+        pipe.set_progress_bar_config(disable=True)
+        if self.device == "cpu":
+            pipe.unet.to(memory_format=torch.channels_last)
+        return pipe.to(self.device)
+
+    def _embedding(self, prompt: str) -> torch.Tensor:
+        if prompt not in self._embeddings:
+            self._embeddings[prompt] = self.pipe.encode_prompt(prompt, self.device, 1, False)[0]
+        return self._embeddings[prompt]
+
+    @torch.inference_mode()
+    def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
+        n = len(prompts)
+        if not 0 < n <= self.batch or n != len(seeds):
+            raise ValueError(f"{n} prompts and {len(seeds)} seeds; give 1 to {self.batch} of each")
+        pad = self.batch - n
+        prompts, seeds = [*prompts, *[prompts[-1]] * pad], [*seeds, *[seeds[-1]] * pad]
+        images = self.pipe(
+            prompt_embeds=torch.cat([self._embedding(p) for p in prompts]),
+            negative_prompt_embeds=torch.cat([self._embedding(self.negative)] * self.batch),
+            generator=[torch.Generator("cpu").manual_seed(int(seed)) for seed in seeds],
+            num_inference_steps=self.steps, guidance_scale=self.guidance, height=self.size, width=self.size, output_type="np",
+        ).images[:n]  # fmt: skip
+        return (images * 255).round().astype(np.uint8)
+
+
+class Cache:
+    """A `TextToImage` that keeps every image on disk as PNG and counts calls, the currency of every comparison.
+
+    `calls` counts the distinct images asked for since `reset`, whether or not the disk had them: what the method would
+    have cost from nothing. `made` counts what the model really made. Files appear whole; a damaged one is made again.
+    """
+
+    def __init__(self, model: TextToImage, folder: Path = CACHE):
+        self.model, self.folder = model, Path(folder) / model.fingerprint
+        self.fingerprint, self.batch = model.fingerprint, model.batch
+        self.made = self.damaged = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin to count calls anew."""
+        self._asked: set[tuple[str, int]] = set()
+
+    @property
+    def calls(self) -> int:
+        return len(self._asked)
+
+    def _path(self, prompt: str, seed: int) -> Path:
+        key = hashlib.sha256(json.dumps([prompt, int(seed)]).encode()).hexdigest()
+        return self.folder / key[:2] / f"{key}.png"
+
+    def _read(self, path: Path) -> np.ndarray | None:
+        if not path.exists():
+            return None
+        try:
+            with Image.open(path, formats=["PNG"]) as image:
+                pixels = np.asarray(image.convert("RGB"))
+                if image.text.get("sha256") == hashlib.sha256(pixels.tobytes()).hexdigest():
+                    return pixels
+        except (OSError, SyntaxError, ValueError, AttributeError):
+            pass
+        self.damaged += 1
+        path.unlink(missing_ok=True)
+        return None
+
+    def _write(self, path: Path, pixels: np.ndarray) -> None:
+        info, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
+        info.add_text("sha256", hashlib.sha256(pixels.tobytes()).hexdigest())
+        Image.fromarray(pixels).save(buffer, "PNG", pnginfo=info)
+        write(path, buffer.getvalue())
+
+    def count(self, prompts: Sequence[str], seeds: Sequence[int]) -> None:
+        """Count these as calls; for images that were made ahead because a batch had room."""
+        self._asked.update((prompt, int(seed)) for prompt, seed in zip(prompts, seeds, strict=True))
+
+    def __call__(self, prompts: Sequence[str], seeds: Sequence[int], *, count: bool = True, progress: str | None = None) -> np.ndarray:
+        """Images, uint8 (n, height, width, 3), any n; what is missing is made batch by batch and saved at once.
+
+        Args:
+            count: whether these are calls.
+            progress: label of a progress bar over the images to be made; None shows none.
+        """
+        paths = [self._path(p, s) for p, s in zip(prompts, seeds, strict=True)]
+        if count:
+            self.count(prompts, seeds)
+        found = {path: self._read(path) for path in dict.fromkeys(paths)}
+        missing = [i for path, i in {path: i for i, path in enumerate(paths)}.items() if found[path] is None]
+        with tqdm(total=len(missing), desc=progress, unit="image", disable=progress is None or not missing) as bar:
+            for start in range(0, len(missing), self.batch):
+                part = missing[start : start + self.batch]
+                for i, pixels in zip(part, self.model([prompts[i] for i in part], [seeds[i] for i in part]), strict=True):
+                    self._write(paths[i], pixels)
+                    found[paths[i]] = pixels
+                self.made += len(part)
+                bar.update(len(part))
+        return np.stack([found[path] for path in paths])
+
+
+SD_14 = "CompVis/stable-diffusion-v1-4@133a221b8aa7292a167afc5127cb63fb5005638b"  #: the paper's main model
+FT_MSE = ("stabilityai/sd-vae-ft-mse", "31f26fdeee1355a5c34592e401dd41e45d25a493")  #: its autoencoder (section 3.1)
+
+
+def text_to_image(scale: str = "tiny", model: str = "") -> Cache:
+    """The cached model of a scale with its settings.
+
+    Args:
+        scale: "paper" has section 3.1's settings: DPM-Solver++, 20 steps, 512 px, fp16, negative prompt; the others 10
+            steps at 64 px.
+        model: "" for the scale's own (tiny-sd-v1, SD 1.4), a folder, or a hub id as "owner/name@revision".
+    """
+    name, _, revision = (model or (SD_14 if scale == "paper" else "tiny-sd-v1")).partition("@")
+    if scale != "paper":
+        return Cache(Diffusers(name, revision=revision or None))
+    return Cache(Diffusers(name, revision=revision or None, steps=20, guidance=7.5, negative=NEGATIVE, size=512, vae=FT_MSE))

@@ -1,0 +1,143 @@
+"""What an image shows: reading users' images safely, and CLIP zero-shot over the grammar's own sentences."""
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from rldf_utils.grammar import Encoding, Grammar
+from rldf_utils.results import MODELS, fingerprint
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+MAX_PIXELS = 50_000_000  #: 150 MB decoded; a larger image is refused before it is decoded
+MIN_EDGE = 8  #: pixels
+
+
+class ImageError(ValueError):
+    """An input that cannot be used as an image; the message says why and what to do."""
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """An image file as uint8 RGB (height, width, 3).
+
+    Conversions, all on purpose: alpha is laid on white, palettes, grey, CMYK and 16-bit grey become 8-bit RGB, the EXIF
+    orientation is applied, and of a multi-page file that does not move (TIFF, a phone's JPEG) the first page is taken.
+
+    Raises:
+        ImageError: no image, an unknown format, truncated, animated, an edge under 8 pixels, over 50 million pixels.
+        FileNotFoundError: no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no image file {path}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit, below, is the lower one
+            image = Image.open(path, formats=FORMATS)
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise ImageError(f"{path} has {width} x {height} pixels; the limit is {MAX_PIXELS:,}: scale it down first")
+        if min(width, height) < MIN_EDGE:
+            raise ImageError(f"{path} has {width} x {height} pixels; each edge needs at least {MIN_EDGE}")
+        if getattr(image, "is_animated", False) and image.format not in {"TIFF", "MPO"}:
+            raise ImageError(f"{path} is animated ({image.n_frames} frames); save the one frame that you mean")
+        if image.mode in {"I", "F"}:
+            raise ImageError(f"{path} holds 32-bit pixels, whose range is unknown; save it with 8 bits a channel")
+        image = ImageOps.exif_transpose(image)
+        if image.mode in {"I;16", "I;16B", "I;16L"}:
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return np.asarray(image.convert("RGB"))
+    except (ImageError, FileNotFoundError):
+        raise
+    except Image.DecompressionBombError:
+        raise ImageError(f"{path} has far too many pixels; the limit is {MAX_PIXELS:,}: scale it down first") from None
+    except UnidentifiedImageError:
+        raise ImageError(f"{path} is not an image of a known format ({', '.join(FORMATS)})") from None
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        raise ImageError(f"{path} is damaged or truncated: {error}") from None
+
+
+@dataclass(frozen=True)
+class Percept:
+    """What a perceiver saw: the likeliest word of each axis, and every word's probability."""
+
+    encoding: Encoding
+    probabilities: dict[str, np.ndarray]  #: axis -> (words,), sums to 1
+
+
+class Clip:
+    """An open_clip model: embeddings, and zero-shot perception over a grammar's sentences.
+
+    Args:
+        model: a folder with open_clip_config.json and open_clip_model.safetensors (a name under data/models, or a path),
+            or a name of open_clip's own such as "ViT-L-14" together with `pretrained`, such as "openai".
+        batch: images a forward pass; the tail is padded, so that an embedding does not depend on its neighbours.
+
+    Raises:
+        FileNotFoundError: no such folder and no `pretrained` tag.
+    """
+
+    def __init__(self, model: str | Path = "tiny-clip", pretrained: str | None = None, *, batch: int = 32, device: str | None = None):
+        self.device, self.batch = device or ("cuda" if torch.cuda.is_available() else "cpu"), batch
+        name, self.fingerprint = str(model), f"{model}:{pretrained}"
+        if pretrained is None:
+            folder = Path(model) if Path(model).is_dir() else MODELS / name
+            if not folder.is_dir():
+                raise FileNotFoundError(f"there is no model folder {folder}; for open_clip's own {name} give a pretrained tag as well")
+            name, pretrained = f"rldf-{folder.name}", str(folder / "open_clip_model.safetensors")
+            self.fingerprint = fingerprint(folder)
+            config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
+            open_clip.factory._MODEL_CONFIGS[name] = config
+        model, _, self.preprocess = open_clip.create_model_and_transforms(name, pretrained=pretrained, device=self.device)
+        self.model, self.tokenize = model.eval(), open_clip.get_tokenizer(name)
+        self._texts: dict[tuple[str, ...], np.ndarray] = {}
+
+    @torch.inference_mode()
+    def embed_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Images, uint8 (height, width, 3) each, to unit vectors, float32 (n, d)."""
+        tensors = [self.preprocess(Image.fromarray(image)) for image in images]
+        out = []
+        for start in range(0, len(tensors), self.batch):
+            part = tensors[start : start + self.batch]
+            padded = torch.stack([*part, *[part[-1]] * (self.batch - len(part))]).to(self.device)
+            out.append(self.model.encode_image(padded, normalize=True)[: len(part)].float().cpu().numpy())
+        return np.concatenate(out)
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts to unit vectors, float32 (n, d); kept, since a grammar's sentences are asked for again and again."""
+        key = tuple(texts)
+        if key not in self._texts:
+            parts = [self.tokenize(list(key[i : i + 256])).to(self.device) for i in range(0, len(key), 256)]
+            self._texts[key] = np.concatenate([self.model.encode_text(p, normalize=True).float().cpu().numpy() for p in parts])
+        return self._texts[key]
+
+    def perceive(self, images: Sequence[np.ndarray], grammar: Grammar) -> list[Percept]:
+        """Zero-shot classification over all the grammar's sentences; an axis's probabilities are its marginal.
+
+        A word's probability is the sum over the sentences that hold it of softmax(scale x cosine). The encoding is the
+        likeliest word of each axis.
+        """
+        texts = self.embed_texts([grammar.surface(state) for state in grammar.states()])
+        logits = self.model.logit_scale.exp().item() * self.embed_images(images) @ texts.T
+        p = np.exp(logits - logits.max(1, keepdims=True)).astype(np.float64)
+        p = (p / p.sum(1, keepdims=True)).reshape(-1, *grammar.shape)
+        percepts = []
+        for cube in p:
+            marginals = {axis: cube.sum(axis=tuple(j for j in range(cube.ndim) if j != k)) for k, axis in enumerate(grammar.axes)}
+            percepts.append(Percept(tuple(int(m.argmax()) for m in marginals.values()), marginals))
+        return percepts
+
+
+def clip(scale: str = "tiny") -> Clip:
+    """The CLIP of a scale: tiny-clip, or at paper scale OpenAI's ViT-L/14 (reference [5] of the paper)."""
+    return Clip("ViT-L-14-quickgelu", pretrained="openai") if scale == "paper" else Clip("tiny-clip")

@@ -1,0 +1,129 @@
+"""Figures. A function draws on the axes it is given and returns them; `image_grid` makes a figure of pictures."""
+
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import nltk
+import numpy as np
+
+from rldf_utils.grammar import Grammar
+from rldf_utils.search import Search
+
+STYLE = {
+    "figure.dpi": 110, "savefig.dpi": 150, "savefig.bbox": "tight", "font.size": 9, "axes.titlesize": 10,
+    "axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True, "image.interpolation": "nearest",
+}  # fmt: skip
+COLOURS = {"Q": "#0072b2", "Random": "#7f7f7f", "SARSA": "#d55e00"}  #: the agents, distinct to colour-blind readers too
+
+
+def use_style() -> None:
+    """The look of every figure of this project."""
+    plt.rcParams.update(STYLE)
+
+
+def save_figure(figure: plt.Figure, folder: Path, name: str) -> Path:
+    """Write folder/name.png under its final name only when whole, and return its path."""
+    partial, path = folder / f".{name}.png", folder / f"{name}.png"
+    figure.savefig(partial)
+    return partial.replace(path)
+
+
+def image_grid(images: Sequence[np.ndarray], titles: Sequence[str] | None = None, columns: int = 8, size: float = 1.15,
+               suptitle: str | None = None, highlight: Sequence[int] = ()) -> plt.Figure:  # fmt: skip
+    """Pictures in reading order, a title over each; those listed in `highlight` get a green frame."""
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    lines = max((t.count("\n") + 1 for t in titles), default=0) if titles else 0
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(size * columns, (size + 0.15 * lines) * rows + (0.3 if suptitle else 0)), squeeze=False
+    )
+    for ax in axes.flat:
+        ax.axis("off")
+    for i, (image, ax) in enumerate(zip(images, axes.flat, strict=False)):
+        ax.imshow(image)
+        if titles:
+            ax.set_title(titles[i], fontsize=7)
+        if i in highlight:
+            ax.add_patch(plt.Rectangle((-0.5, -0.5), image.shape[1], image.shape[0], fill=False, ec="#009e73", lw=4))
+    if suptitle:
+        figure.suptitle(suptitle)
+    return figure
+
+
+def trajectory(image: np.ndarray, search: Search, most: int = 8) -> plt.Figure:
+    """Figure 12: the input and the pictures at the search's milestones (the last `most` of them)."""
+    walk, feedback, steps = search.trajectory, search.feedback, search.milestones[-most:]
+    pictures = [feedback.image(int(walk.states[t])) for t in steps]
+    titles = [f"t = {t + 1}, r = {walk.rewards[t]:.3g}\nd = {feedback.env.distance[walk.states[t]]}" for t in steps]
+    return image_grid([image, *pictures], ["input\n", *titles], columns=most + 1, highlight=[0])
+
+
+def parse_tree(ax: plt.Axes, tree: nltk.Tree) -> plt.Axes:
+    """A parse tree, leaves on one line in sentence order; axes of the encoding are what the leaves hang from."""
+    height, positions = tree.height(), iter(range(len(tree.leaves())))
+
+    def draw(node, depth: int) -> float:
+        if not isinstance(node, nltk.Tree):
+            x = next(positions)
+            ax.text(x, -height, node.replace("/", " / "), ha="center", va="center", style="italic", color="#0072b2")
+            return x
+        children = [draw(child, depth + 1) for child in node]
+        x = sum(children) / len(children)
+        for child, child_x in zip(node, children, strict=True):
+            ax.plot([x, child_x], [-depth - 0.2, (-depth - 0.8) if isinstance(child, nltk.Tree) else -height + 0.25], color="#b0b0b0", lw=1)
+        ax.text(x, -depth, node.label(), ha="center", va="center", weight="bold")
+        return x
+
+    draw(tree, 0)
+    ax.set(xlim=(-0.7, len(tree.leaves()) - 0.3), ylim=(-height - 0.5, 0.5))
+    ax.axis("off")
+    return ax
+
+
+def landscape(ax: plt.Axes, values: np.ndarray, grammar: Grammar, target: int | None = None, label: str = "reward", **imshow) -> plt.Axes:
+    """Values of all states, (states,), as one picture: the first two axes down, the last two across; the target starred."""
+    names, shape = list(grammar.axes), grammar.shape
+    rows, columns = shape[0] * shape[1], shape[2] * shape[3]
+    shown = ax.imshow(values.reshape(rows, columns), aspect="auto", **imshow)
+    ax.figure.colorbar(shown, ax=ax, label=label, shrink=0.9)
+    for axis, (outer, inner), where in ((ax.yaxis, names[:2], rows), (ax.xaxis, names[2:], columns)):
+        words = [
+            f"{a}, {b}" if i % len(grammar.axes[inner]) == 0 else b
+            for i, (a, b) in enumerate(product(grammar.axes[outer], grammar.axes[inner]))
+        ]
+        axis.set_ticks(range(where), words, fontsize=5.5)
+        axis.set_label_text(f"{outer}, then {inner}")
+    ax.tick_params(axis="x", rotation=90)
+    for k in range(1, shape[0]):
+        ax.axhline(k * shape[1] - 0.5, color="white", lw=1)
+    for k in range(1, shape[2]):
+        ax.axvline(k * shape[3] - 0.5, color="white", lw=1)
+    if target is not None:
+        ax.plot(target % columns, target // columns, "*", ms=13, mfc="white", mec="black")
+    return ax
+
+
+def confusion(ax: plt.Axes, truth: np.ndarray, seen: np.ndarray, words: Sequence[str]) -> plt.Axes:
+    """Confusion matrix in percent of each row (what was asked for); `truth` and `seen` are word numbers, (n,)."""
+    counts = np.zeros((len(words), len(words)))
+    np.add.at(counts, (truth, seen), 1)
+    percent = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    ax.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    for (i, j), value in np.ndenumerate(percent):
+        if value >= 0.5:
+            ax.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=7, color="white" if value > 55 else "black")
+    ax.set_xticks(range(len(words)), words, rotation=45, ha="right")
+    ax.set_yticks(range(len(words)), words)
+    ax.set(xlabel="seen", ylabel="shown")
+    return ax
+
+
+def band(ax: plt.Axes, curves: np.ndarray, color: str, label: str) -> plt.Axes:
+    """Median and central 50 % of curves, (runs, steps), against the step, from 1."""
+    low, middle, high = np.percentile(curves, [25, 50, 75], axis=0)
+    steps = np.arange(1, curves.shape[1] + 1)
+    ax.fill_between(steps, low, high, color=color, alpha=0.2, lw=0)
+    ax.plot(steps, middle, color=color, label=label)
+    return ax

@@ -1,0 +1,112 @@
+"""RLDF end to end (Algorithm 1): one image in, no text; its encoding and new images out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from rldf_utils import rewards
+from rldf_utils.agents import AGENTS, Trajectory, run
+from rldf_utils.env import RLDFEnv
+from rldf_utils.generate import Cache
+from rldf_utils.grammar import Encoding, Grammar
+from rldf_utils.perceive import Clip, Percept
+
+REWARDS = {1: "multi-semantic", 2: "partial-semantic", 3: "CLIP"}
+
+
+class Feedback:
+    """Diffusion feedback: the image of a state, what is seen in it, and its reward; each computed once.
+
+    All states share one seed (section 5, insight 2: moving seeds give diverging semantics). Where a batch has room, the
+    state's unseen neighbours are made along; these are not counted as calls until the agent goes there.
+    """
+
+    def __init__(self, model: Cache, clip: Clip, grammar: Grammar, image: np.ndarray, reward: int = 1, seed: int = 0):
+        if reward not in REWARDS:
+            raise ValueError(f"reward {reward!r} is not known; choose one of {', '.join(f'{k} ({v})' for k, v in REWARDS.items())}")
+        self.model, self.clip, self.grammar, self.kind, self.seed = model, clip, grammar, reward, seed
+        self.target: Percept = clip.perceive([image], grammar)[0]  # Algorithm 1, line 2
+        self.target_embedding = clip.embed_images([image])[0]
+        self.env = RLDFEnv(grammar, self.target.encoding, self.reward)
+        self._known: dict[int, tuple[np.ndarray, Encoding, np.ndarray]] = {}
+        model.reset()
+
+    def _look(self, state: int) -> tuple[np.ndarray, Encoding, np.ndarray]:
+        """(image, perceived encoding, embedding) of a state."""
+        prompt = self.grammar.surface(self.grammar.encoding(state))
+        if state not in self._known:
+            near = [int(s) for s in dict.fromkeys(self.env.transitions[state]) if s not in self._known and s != state]
+            states = [state, *near][: self.model.batch]
+            prompts = [self.grammar.surface(self.grammar.encoding(s)) for s in states]
+            images = self.model(prompts, [self.seed] * len(states), count=False)
+            percepts = self.clip.perceive(images, self.grammar)
+            for s, image, percept, embedding in zip(states, images, percepts, self.clip.embed_images(images), strict=True):
+                self._known[s] = image, percept.encoding, embedding
+        self.model.count([prompt], [self.seed])
+        return self._known[state]
+
+    def image(self, state: int) -> np.ndarray:
+        """The state's image, uint8 (height, width, 3)."""
+        return self._look(state)[0]
+
+    def seen(self, state: int) -> Encoding:
+        """What the perceiver sees in the state's image."""
+        return self._look(state)[1]
+
+    def reward(self, state: int) -> float:
+        """The state's reward: equation 2, 5 or 6."""
+        _, seen, embedding = self._look(state)
+        if self.kind == 3:
+            return rewards.clip_similarity(embedding, self.target_embedding)
+        function = {1: rewards.multi_semantic, 2: rewards.partial_semantic}[self.kind]
+        return function(self.grammar.decode(seen), self.grammar.decode(self.target.encoding))
+
+
+@dataclass
+class Search:
+    """What a search found."""
+
+    feedback: Feedback
+    trajectory: Trajectory
+    final: Encoding  #: the visited state of highest reward, the first of equals
+    calls: int  #: distinct images that the agent looked at
+    reached: int | None  #: step at which the target encoding was first reached, counted from 1; None if never
+
+    def summary(self) -> dict:
+        """One row of a results table."""
+        surface = self.feedback.grammar.surface
+        return {"perceived": surface(self.feedback.target.encoding), "final": surface(self.final),
+                "best_reward": float(self.trajectory.rewards.max()), "reached": self.reached, "calls": self.calls}  # fmt: skip
+
+    @property
+    def milestones(self) -> list[int]:
+        """Steps (from 0) at which the reward exceeded all before: the story of the search (Figure 12)."""
+        best, steps = -np.inf, []
+        for step, reward in enumerate(self.trajectory.rewards):
+            if reward > best:
+                best = reward
+                steps.append(step)
+        return steps
+
+
+def rldf(image: np.ndarray, model: Cache, clip: Clip, grammar: Grammar, *, agent: str = "Q", reward: int = 1, epsilon: float = 0.1,
+         steps: int = 300, max_steps: int = 100, seed: int = 0, progress: str | None = None) -> Search:  # fmt: skip
+    """Search the encoding that shows what the image shows.
+
+    Args:
+        image: uint8 (height, width, 3), see `perceive.read_image`.
+        agent: "Q", "SARSA" or "Random"; reward: 1, 2 or 3.
+        steps: steps in all; max_steps: steps an episode.
+        seed: of the agent, the starts, and the states' images.
+        progress: label of a progress bar; None shows none.
+    """
+    feedback = Feedback(model, clip, grammar, image, reward, seed)
+    env = feedback.env
+    env.max_steps = max_steps
+    learner = AGENTS[agent](grammar.size, env.action_space.n, epsilon, seed=seed)
+    with tqdm(total=steps, desc=progress, unit="step", disable=progress is None) as bar:
+        trajectory = run(env, learner, steps, seed=seed, after_step=bar.update)
+    arrived = np.flatnonzero(trajectory.states == env.target)
+    final = grammar.encoding(int(trajectory.states[trajectory.rewards.argmax()]))
+    return Search(feedback, trajectory, final, model.calls, int(arrived[0]) + 1 if len(arrived) else None)

@@ -1,0 +1,315 @@
+"""Training of the shipped tiny models on renders (appendix notebook A1): diffusion model, CLIP, judge.
+
+Every training is a pure function of (settings, step): step k draws its batch from generators seeded by (seed, k), so
+that a run resumed from a checkpoint equals an uninterrupted one on the same machine.
+"""
+
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import save_file
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from rldf_utils import grammar, judge, world
+from rldf_utils.autoencoder import PatchAutoencoder
+
+CHECKPOINT_SECONDS = 120  #: between checkpoints
+HELD_OUT = 2**31  #: seeds below it are for training, seeds from it on for evaluation and inputs
+JUDGE_STEPS, CLIP_STEPS, DIFFUSION_STEPS = 1500, 1350, 5000  #: of the shipped models
+BASE, LARGE, FULL = grammar.load("base"), grammar.load("large"), grammar.load("full")
+PLAIN = FULL.decode((0,) * len(FULL.axes))
+
+
+def sample_semantics(rng: np.random.Generator, mix: tuple[float, float, float] = (0.55, 0.78, 0.92)) -> dict[str, str]:
+    """Words for one training picture: base world, 9x world, all nouns, or all nouns with inference axes.
+
+    `mix` holds the cumulative shares of the first three; the fourth has the rest.
+    """
+    kind = int(np.searchsorted(mix, rng.random(), side="right"))
+    core = (BASE, LARGE, FULL, FULL)[kind]
+    semantics = dict(PLAIN)
+    for axis in BASE.axes:
+        semantics[axis] = core.axes[axis][rng.integers(len(core.axes[axis]))]
+    if kind == 3:
+        for axis in FULL.axes:
+            if axis not in BASE.axes and rng.random() < 0.35:
+                semantics[axis] = FULL.axes[axis][rng.integers(len(FULL.axes[axis]))]
+    return semantics
+
+
+def batch(rng: np.random.Generator, size: int, **options) -> tuple[torch.Tensor, list[dict[str, str]]]:
+    """Renders, float (size, 3, 64, 64) in [-1, 1], and their semantics."""
+    semantics = [sample_semantics(rng, **options) for _ in range(size)]
+    images = np.stack([world.render(s, int(rng.integers(HELD_OUT))) for s in semantics])
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1), semantics
+
+
+def prompt(semantics: dict[str, str]) -> str:
+    """The full grammar's sentence."""
+    return FULL.surface(FULL.encode(semantics))
+
+
+def run(step: Callable[[int], float], state: dict, steps: int, checkpoint: Path, note: str) -> tuple[list[float], float]:
+    """Call step(k) for k < steps, resuming from the checkpoint; state's objects are saved by their state_dict.
+
+    Returns:
+        The losses, one a step, and the seconds spent, those before an interruption included.
+    """
+    first, losses, before, begun = 0, [], 0.0, time.monotonic()
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        for name, thing in state.items():
+            thing.load_state_dict(saved[name])
+        first, losses, before = saved["step"], saved["losses"], saved["seconds"]
+    last = time.monotonic()
+    bar = tqdm(range(first, steps), initial=first, total=steps, desc=note, mininterval=5)
+    for k in bar:
+        torch.manual_seed(k)
+        losses.append(step(k))
+        if len(losses) % 20 == 0:
+            bar.set_postfix(loss=f"{np.mean(losses[-200:]):.4f}")
+        if time.monotonic() - last > CHECKPOINT_SECONDS or k == steps - 1:
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            partial = checkpoint.with_suffix(".partial")
+            record = {"step": k + 1, "losses": losses, "seconds": before + time.monotonic() - begun}
+            torch.save({name: thing.state_dict() for name, thing in state.items()} | record, partial)
+            os.replace(partial, checkpoint)
+            last = time.monotonic()
+    return losses, before + time.monotonic() - begun
+
+
+def schedule(k: int, steps: int, peak: float, warmup: int = 200, decay: float = 0.3) -> float:
+    """Learning rate: linear warm-up, constant, linear decay to zero over the last `decay` of the steps."""
+    return peak * min(1.0, (k + 1) / warmup, (steps - k) / (decay * steps))
+
+
+def make_tokenizer(folder: Path) -> CLIPTokenizer:
+    """A CLIP byte-pair tokenizer in which every word of the full grammar is one token, and any text still encodes."""
+    words = sorted(
+        {word for sentence in FULL.words.values() for forms in sentence for word in forms.replace("/", " ").replace("-", " ").split()}
+    )
+    letters = [chr(c) for c in range(33, 127)]
+    vocabulary = letters + [letter + "</w>" for letter in letters]
+    merges: list[tuple[str, str]] = []
+    for word in [*words, "-"]:
+        parts = [*word[:-1], word[-1] + "</w>"]
+        for pair in merges:  # what the merges so far make of it, lowest rank first
+            i = 0
+            while i < len(parts) - 1:
+                if (parts[i], parts[i + 1]) == pair:
+                    parts[i : i + 2] = [parts[i] + parts[i + 1]]
+                i += 1
+        while len(parts) > 1:
+            merges.append((parts[0], parts[1]))
+            parts[:2] = [parts[0] + parts[1]]
+            vocabulary.append(parts[0])
+    vocabulary = list(dict.fromkeys([*vocabulary, "<|startoftext|>", "<|endoftext|>"]))
+    tokenizer = CLIPTokenizer({token: i for i, token in enumerate(vocabulary)}, merges, model_max_length=32)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def diffusion_model(
+    folder: Path, channels: tuple[int, ...] = (128, 192), prediction: str = "sample", seed: int = 0
+) -> StableDiffusionPipeline:
+    """A new, untrained tiny Stable Diffusion: patch autoencoder fitted on renders, CLIP text encoder, UNet."""
+    torch.manual_seed(seed)
+    tokenizer = make_tokenizer(folder / "tokenizer")
+    images, _ = batch(np.random.default_rng(seed), 4096, mix=(0.2, 0.4, 0.7))
+    vae = PatchAutoencoder().fit(images)
+    text = CLIPTextModel(CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=512, projection_dim=128, num_hidden_layers=2,
+        num_attention_heads=4, max_position_embeddings=32, hidden_act="gelu", bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))  # fmt: skip
+    unet = UNet2DConditionModel(
+        sample_size=8, in_channels=64, out_channels=64, block_out_channels=channels, layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2,
+        cross_attention_dim=128, attention_head_dim=4)  # fmt: skip
+    scheduler = DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type=prediction, steps_offset=1)
+    return StableDiffusionPipeline(vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler,
+                                   safety_checker=None, feature_extractor=None, requires_safety_checker=False)  # fmt: skip
+
+
+def train_diffusion(folder: Path, checkpoint: Path, steps: int, batch_size: int = 32, peak: float = 1e-3, seed: int = 0,
+                    device: str = "cpu") -> dict:  # fmt: skip
+    """Train a tiny Stable Diffusion on renders and save it, fp16, as a diffusers folder.
+
+    The network predicts the clean latents: a token has 64 channels, and noise of full rank does not pass through a narrow
+    network, while clean latents do (noise prediction drew nothing after as many steps). The weight is v prediction's,
+    1 + SNR, cut at 6. 10 % of the prompts are empty, for guidance; the saved weights are averaged over time.
+
+    Returns losses, seconds and images.
+    """
+    pipe = diffusion_model(folder, seed=seed)
+    unet, text = pipe.unet.to(device, memory_format=torch.channels_last), pipe.text_encoder.to(device)
+    vae = pipe.vae.to(device)
+    train = torch.nn.ModuleList([unet, text]).train()
+    average = torch.optim.swa_utils.AveragedModel(train, avg_fn=lambda old, new, n: old + (new - old) * max(0.002, 9 / (n + 10)))
+    optimizer = torch.optim.AdamW(train.parameters(), peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    alphas = pipe.scheduler.alphas_cumprod.to(device)
+
+    def step(k: int) -> float:
+        rng = np.random.default_rng([seed, k])
+        images, semantics = batch(rng, batch_size)
+        prompts = [prompt(s) if rng.random() > 0.1 else "" for s in semantics]
+        ids = pipe.tokenizer(prompts, padding="max_length", max_length=32, truncation=True, return_tensors="pt").input_ids
+        latents = vae.encode(images.to(device)).sample * vae.config.scaling_factor
+        noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32)).to(device)
+        t = torch.from_numpy(rng.integers(0, len(alphas), batch_size)).to(device)
+        a = alphas[t].view(-1, 1, 1, 1)
+        noisy = a.sqrt() * latents + (1 - a).sqrt() * noise
+        error = (unet(noisy, t, text(ids.to(device))[0]).sample - latents).square().mean((1, 2, 3))
+        loss = (error * (1 + alphas[t] / (1 - alphas[t])).clamp(max=6)).mean()
+        _descend(loss, train, optimizer, schedule(k, steps, peak))
+        average.update_parameters(train)
+        return loss.item()
+
+    losses, seconds = run(step, {"model": train, "average": average, "optimizer": optimizer}, steps, checkpoint, note="tiny-sd")
+    train.load_state_dict(average.module.state_dict())
+    pipe.unet, pipe.text_encoder = unet.eval(), text.eval()
+    pipe.to("cpu", torch.float16).save_pretrained(folder)
+    return {"losses": losses, "seconds": seconds, "images": len(losses) * batch_size}
+
+
+def train_judge(
+    folder: Path, checkpoint: Path, steps: int, batch_size: int = 64, peak: float = 2e-3, seed: int = 0, device: str = "cpu"
+) -> dict:
+    """Train the judge on renders, one cross-entropy for each head, summed; save it. Returns losses, seconds and images."""
+    heads = {axis: FULL.axes[axis] for axis in BASE.axes}
+    torch.manual_seed(seed)
+    model = judge.network(heads).to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), peak, weight_decay=0.05)
+
+    def step(k: int) -> float:
+        images, semantics = batch(np.random.default_rng([seed, k, 1]), batch_size, mix=(0.2, 0.4, 0.85))
+        parts = model(images.to(device)).split([len(words) for words in heads.values()], dim=1)
+        labels = [torch.tensor([words.index(s[axis]) for s in semantics], device=device) for axis, words in heads.items()]
+        loss = sum(F.cross_entropy(part, label) for part, label in zip(parts, labels, strict=True))
+        return _descend(loss, model, optimizer, schedule(k, steps, peak))
+
+    losses, seconds = run(step, {"model": model, "optimizer": optimizer}, steps, checkpoint, note="judge")
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {k: v.half().cpu() if v.is_floating_point() else v.cpu() for k, v in model.state_dict().items()}, folder / "model.safetensors"
+    )
+    (folder / "config.json").write_text(json.dumps({"heads": heads}, indent=1) + "\n")
+    return {"losses": losses, "seconds": seconds, "images": len(losses) * batch_size}
+
+
+CLIP_CONFIG = {
+    "embed_dim": 128,
+    "vision_cfg": {"image_size": 64, "layers": [2, 2, 2, 2], "width": 16},
+    "text_cfg": {"context_length": 48, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 2},
+}
+
+
+def families(rng: np.random.Generator, count: int, size: int) -> list[dict[str, str]]:
+    """Semantics in `count` families of `size`: a random one and neighbours that differ from it in one or two axes.
+
+    Such near misses in a batch are what makes a contrastive model look at every axis.
+    """
+    out = []
+    for _ in range(count):
+        first = sample_semantics(rng, mix=(0.35, 0.65, 0.9))
+        core = next(g for g in (BASE, LARGE, FULL) if all(first[a] in g.axes[a] for a in BASE.axes))
+        open_axes = [a for a in FULL.axes if a in BASE.axes or first[a] != PLAIN[a]]
+        out.append(first)
+        for _ in range(size - 1):
+            other = dict(first)
+            for axis in rng.choice(open_axes, rng.integers(1, 3), replace=False):
+                words = (core if axis in BASE.axes else FULL).axes[axis]
+                other[axis] = words[rng.integers(len(words))]
+            out.append(other)
+    return out
+
+
+def train_clip(
+    folder: Path, checkpoint: Path, steps: int, batch_size: int = 128, peak: float = 2e-3, seed: int = 0, device: str = "cpu"
+) -> dict:
+    """Train a small open_clip model on renders and their sentences; save it. Returns losses, seconds and images.
+
+    The loss is contrastive; equal sentences in a batch are all right answers.
+    """
+    torch.manual_seed(seed)
+    open_clip.factory._MODEL_CONFIGS["tiny-clip"] = CLIP_CONFIG
+    model = open_clip.create_model("tiny-clip", device=device).train()
+    tokenize = open_clip.get_tokenizer("tiny-clip")
+    optimizer = torch.optim.AdamW(model.parameters(), peak, betas=(0.9, 0.98), weight_decay=0.05)
+    mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
+
+    def step(k: int) -> float:
+        rng = np.random.default_rng([seed, k, 2])
+        semantics = families(rng, batch_size // 8, 8)
+        images = torch.from_numpy(np.stack([world.render(s, int(rng.integers(HELD_OUT))) for s in semantics])).to(device)
+        texts = [prompt(s) for s in semantics]
+        x, y, scale = model((images.permute(0, 3, 1, 2).float() / 255 - mean) / std, tokenize(texts).to(device))[:3]
+        logits = scale * x @ y.T
+        same = torch.tensor([[a == b for b in texts] for a in texts], device=device).float()
+        same = same / same.sum(1, keepdim=True)
+        loss = (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same)) / 2
+        value = _descend(loss, model, optimizer, schedule(k, steps, peak))
+        with torch.no_grad():
+            model.logit_scale.clamp_(max=np.log(100))
+        return value
+
+    losses, seconds = run(step, {"model": model, "optimizer": optimizer}, steps, checkpoint, note="tiny-clip")
+    folder.mkdir(parents=True, exist_ok=True)
+    preprocess = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": CLIP_CONFIG, "preprocess_cfg": preprocess}, indent=1) + "\n")
+    save_file(
+        {k: v.half().cpu() if v.is_floating_point() else v.cpu() for k, v in model.state_dict().items()},
+        folder / "open_clip_model.safetensors",
+    )
+    return {"losses": losses, "seconds": seconds, "images": len(losses) * batch_size}
+
+
+def write_card(folder: Path, what: str, trained: dict, measured: dict[str, str], picture: Path | None = None) -> None:
+    """Write a model folder's README.md: data, recipe, cost, measured figures, licence.
+
+    Args:
+        what: one sentence on the model.
+        trained: what its training function returned.
+        measured: name -> figure with n and interval, as text.
+        picture: a contact sheet to be copied beside it.
+    """
+    rows = {
+        "data": "renders of the OpenMoji world (`rldf_utils.world`), seeds below 2^31, made on the spot",
+        "recipe": f"`rldf_utils.train`, notebook A1; {len(trained['losses']):,} steps, {trained['images']:,} images seen",
+        "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {'one GPU' if torch.cuda.is_available() else 'no GPU'}",
+        "time": f"{trained['seconds'] / 3600:.2f} h",
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "weights": "safetensors, fp16",
+        "licence": "CC BY-SA 4.0, as OpenMoji (openmoji.org), from whose glyphs the renders are made",
+    } | measured
+    lines = [f"# {folder.name}", "", what, "", "| | |", "|---|---|", *[f"| {name} | {value} |" for name, value in rows.items()], ""]
+    if picture:
+        shutil.copyfile(picture, folder / "contact_sheet.png")
+        lines += [
+            "![contact sheet](contact_sheet.png)",
+            "",
+            "Green frame: the judge sees all that the prompt, over the picture, asks for.",
+            "",
+        ]
+    (folder / "README.md").write_text("\n".join(lines))
+
+
+def _descend(loss: torch.Tensor, model: torch.nn.Module, optimizer: torch.optim.Optimizer, rate: float) -> float:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    return loss.item()

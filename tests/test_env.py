@@ -1,0 +1,224 @@
+"""The environment: every (state, action) of the base world, distances against a search, and the episode's rules."""
+
+from collections import Counter, deque
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from rldf_utils import grammar, rewards, world
+from rldf_utils.env import RLDFEnv, distances, perceived_landscapes, semantic_landscape, transition_table
+from rldf_utils.grammar import GrammarError
+
+BASE = grammar.load()
+TARGET = (2, 3, 2, 2)
+NEIGHBOUR = (2, 3, 2, 1)  # one step down the Scene axis from the target
+TO_TARGET = 6  # one step up the Scene axis
+
+
+@pytest.mark.parametrize("settings", [{}, {"landscape": np.linspace(-1, 1, 480), "target": (0, 0, 0, 0), "render_mode": "rgb_array"}])
+def test_gymnasium_accepts_the_environment(settings):
+    check_env(gym.make("RLDF-v0", **settings).unwrapped)
+
+
+@pytest.mark.parametrize("action", range(8))
+def test_each_action_steps_along_its_axis_or_stays_at_the_border(action):
+    table, axis, step = transition_table(BASE.shape), action // 2, 1 - 2 * (action % 2)
+    for state, encoding in enumerate(BASE.states()):
+        wanted = list(encoding)
+        if 0 <= encoding[axis] + step < BASE.shape[axis]:
+            wanted[axis] += step
+        assert BASE.encoding(int(table[state, action])) == tuple(wanted)
+
+
+def test_step_follows_the_table_for_every_state_and_action():
+    env = RLDFEnv(stop_at_target=False, max_steps=10**9)
+    table = transition_table(BASE.shape)
+    assert table.shape == (480, 8)
+    env.reset(seed=0)
+    for state in range(480):
+        for action in range(8):
+            env.state = state
+            reached, reward, terminated, truncated, info = env.step(action)
+            assert reached == table[state, action] == BASE.index(info["encoding"])
+            assert reward == env.reward(reached)
+            assert not terminated and not truncated
+
+
+@pytest.mark.parametrize("target", [(0, 0, 0, 0), TARGET, (3, 5, 3, 4)])
+def test_distances_are_shortest_paths(target):
+    table = transition_table(BASE.shape)
+    found, queue = {BASE.index(target): 0}, deque([BASE.index(target)])
+    while queue:  # every step can be undone, so the search may start at the target
+        state = queue.popleft()
+        for neighbour in map(int, table[state]):
+            if neighbour not in found:
+                found[neighbour] = found[state] + 1
+                queue.append(neighbour)
+    assert distances(BASE.shape, target).tolist() == [found[state] for state in range(480)]
+
+
+def test_reset_is_uniform_over_the_states_other_than_the_target():
+    env = RLDFEnv(target=TARGET)
+    counts = Counter([env.reset(seed=0)[0]] + [env.reset()[0] for _ in range(479 * 20 - 1)])
+    assert env.target not in counts
+    assert len(counts) == 479
+    chi_squared = sum((n - 20) ** 2 / 20 for n in counts.values())
+    assert abs(chi_squared - 478) < 4 * np.sqrt(2 * 478)  # mean and standard deviation of chi squared, 478 degrees
+
+
+@pytest.mark.parametrize("target", [(0, 0, 0, 0), (3, 5, 3, 4)])
+def test_reset_avoids_a_target_in_the_corner(target):
+    env = RLDFEnv(target=target)
+    seen = {env.reset(seed=seed)[0] for seed in range(1500)}
+    assert env.target not in seen
+    assert min(seen) <= 2 and max(seen) >= 477
+
+
+def test_reset_is_reproducible():
+    def starts(seed):
+        env = RLDFEnv()
+        return [env.reset(seed=seed)[0]] + [env.reset()[0] for _ in range(5)]
+
+    assert starts(1) == starts(1)
+    assert starts(1) != starts(2)
+
+
+def test_start_is_an_argument_and_an_option():
+    env = RLDFEnv(start=(0, 1, 2, 3))
+    assert env.reset()[0] == BASE.index((0, 1, 2, 3))
+    state, info = env.reset(options={"start": (0, 0, 0, 0)})
+    assert state == 0
+    assert info == {
+        "encoding": (0, 0, 0, 0), "distance": 9, "prompt": "a photo of one banana and no people in a forest",
+    }  # fmt: skip
+
+
+def test_terminates_at_the_target():
+    env = RLDFEnv(target=TARGET, start=NEIGHBOUR)
+    env.reset()
+    state, reward, terminated, truncated, info = env.step(TO_TARGET)
+    assert (state, terminated, truncated, info["distance"]) == (env.target, True, False, 0)
+    assert reward == 4  # three object elements and the scene, each 1
+
+
+def test_search_may_go_on_past_the_target():
+    env = RLDFEnv(target=TARGET, start=NEIGHBOUR, stop_at_target=False)
+    env.reset()
+    assert env.step(TO_TARGET)[2] is False
+
+
+def test_truncates_after_max_steps_and_counts_anew_after_reset():
+    env = RLDFEnv(target=(3, 5, 3, 4), start=(0, 0, 0, 0), max_steps=3)
+    for _ in range(2):
+        env.reset()
+        assert [env.step(1)[2:4] for _ in range(3)] == [(False, False), (False, False), (False, True)]
+
+
+def test_last_step_may_terminate_and_truncate():
+    env = RLDFEnv(target=TARGET, start=NEIGHBOUR, max_steps=1)
+    env.reset()
+    assert env.step(TO_TARGET)[2:4] == (True, True)
+
+
+def test_terminal_bonus_is_paid_at_the_target_only():
+    plain, paid = RLDFEnv(target=TARGET), RLDFEnv(target=TARGET, terminal_bonus=10)
+    difference = [paid.reward(s) - plain.reward(s) for s in range(480)]
+    assert difference == [10 * (s == plain.target) for s in range(480)]
+
+
+def test_an_array_is_the_reward_of_the_state_arrived_at():
+    env = RLDFEnv(landscape=np.arange(480), start=(0, 0, 0, 0))
+    env.reset()
+    assert env.step(0)[:2] == (120, 120.0)
+
+
+def test_a_callable_landscape_is_asked_once_a_state():
+    asked = Counter()
+
+    def landscape(state):
+        asked[state] += 1
+        return state / 2
+
+    env = RLDFEnv(landscape=landscape, stop_at_target=False)
+    env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        state, reward, *_ = env.step(int(rng.integers(8)))
+        assert reward == state / 2
+    assert set(asked.values()) == {1}
+    assert len(asked) > 100
+
+
+@pytest.mark.parametrize(
+    ("landscape", "message"),
+    [
+        (np.zeros(479), r"shape \(479,\); this grammar has 480 states"),
+        (np.zeros((4, 6, 4, 5)), r"shape \(4, 6, 4, 5\)"),
+        (np.where(np.arange(480) == 7, np.nan, 0), r"not finite at states \[7\]"),
+        (np.where(np.arange(480) == 8, np.inf, 0), r"not finite at states \[8\]"),
+    ],
+)
+def test_wrong_landscapes(landscape, message):
+    with pytest.raises(ValueError, match=message):
+        RLDFEnv(landscape=landscape)
+
+
+def test_a_callable_landscape_must_be_finite_too():
+    env = RLDFEnv(landscape=lambda state: float("nan"), start=(0, 0, 0, 0))
+    env.reset()
+    with pytest.raises(ValueError, match="not finite at state 120: nan"):
+        env.step(0)
+
+
+@pytest.mark.parametrize("settings", [{"target": (0, 6, 0, 0)}, {"start": (0, 6, 0, 0)}])
+def test_encodings_outside_the_grid(settings):
+    with pytest.raises(GrammarError, match="Noun = 6 is outside 0..5"):
+        RLDFEnv(**settings)
+
+
+def test_render_shows_the_state():
+    env = gym.make("RLDF-v0", render_mode="rgb_array", start=(1, 2, 3, 4)).unwrapped
+    state, _ = env.reset()
+    image = env.render()
+    assert (image.shape, image.dtype) == ((64, 64, 3), np.uint8)
+    assert (image == world.render(BASE.decode((1, 2, 3, 4)), state)).all()
+    drawn = RLDFEnv(render_mode="rgb_array", start=(0, 0, 0, 4), image=lambda s: np.full((8, 8, 3), s, np.uint8))
+    drawn.reset()
+    assert (drawn.render() == 4).all()
+    silent = RLDFEnv()
+    silent.reset()
+    assert silent.render() is None
+
+
+def test_any_grammar_will_do():
+    env = RLDFEnv(grammar="large", target=(0, 0, 0, 0))
+    assert (env.observation_space.n, env.action_space.n) == (4320, 8)
+    assert env.distance.max() == 3 + 17 + 3 + 14
+
+
+def test_semantic_landscape_counts_matching_axes():
+    landscape = semantic_landscape(BASE, TARGET)
+    grid = np.array(list(BASE.states()))
+    objects = (grid[:, :3] == np.array(TARGET[:3])).sum(1)
+    assert (landscape == objects + np.where(grid[:, 3] == TARGET[3], 1, -1)).all()
+
+
+def test_perceived_landscapes_are_the_perfect_ones_where_perception_is():
+    rng = np.random.default_rng(0)
+    embeddings = rng.normal(size=(480, 5))
+    target = BASE.index(TARGET)
+    got = perceived_landscapes(BASE, list(BASE.states()), embeddings, TARGET, embeddings[target])
+    assert (got[1] == semantic_landscape(BASE, TARGET)).all()
+    assert (got[2] == semantic_landscape(BASE, TARGET, rewards.partial_semantic)).all()
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    np.testing.assert_allclose(got[3], unit @ unit[target], atol=1e-12)
+    assert got[3].argmax() == target
+
+
+def test_perceived_landscapes_follow_what_was_seen_not_the_prompt():
+    seen = [TARGET] * 480
+    got = perceived_landscapes(BASE, seen, np.ones((480, 2)), (0, 0, 0, 0), np.array([1.0, -1.0]))
+    assert set(got[1]) == {-1.0} and set(got[2]) == {-1.0}
+    assert set(got[3]) == {0.0}

@@ -1,0 +1,170 @@
+"""Generation: an image depends on (model, prompt, seed, settings) alone, and the cache loses, mixes and miscounts nothing."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from diffusers import StableDiffusionPipeline
+
+from rldf_utils import generate, results
+
+PROMPTS = [f"a photo of one {noun} and no people in a farm" for noun in ("banana", "car", "dog", "coin", "monkey")]
+SEEDS = [3, 1, 4, 1, 5]
+
+
+class Painter:
+    """A model of no size: a picture of one colour drawn from prompt and seed; counts what it is asked."""
+
+    fingerprint, batch = "painter", 4
+
+    def __init__(self):
+        self.batches = []
+
+    def __call__(self, prompts, seeds):
+        self.batches.append(len(prompts))
+        return np.stack(
+            [np.random.default_rng([*p.encode(), s]).integers(0, 256, (8, 8, 3), np.uint8) for p, s in zip(prompts, seeds, strict=True)]
+        )
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return generate.Diffusers("tiny-sd-v1")
+
+
+@pytest.fixture(scope="module")
+def images(tiny):
+    return tiny(PROMPTS, SEEDS)
+
+
+def test_the_shipped_folder_is_a_plain_diffusers_pipeline():
+    pipe = StableDiffusionPipeline.from_pretrained(results.MODELS / "tiny-sd-v1", use_safetensors=True)
+    image = pipe(PROMPTS[0], num_inference_steps=2, output_type="np").images[0]
+    assert image.shape == (64, 64, 3)
+
+
+def test_models_are_safetensors_only():
+    suffixes = {path.suffix for path in results.MODELS.rglob("*") if path.is_file()}
+    assert suffixes <= {".safetensors", ".json", ".txt", ".md", ".png"}
+
+
+def test_images_are_what_they_claim(images):
+    assert images.shape == (5, 64, 64, 3) and images.dtype == np.uint8
+    assert all(image.std() > 10 for image in images), "no picture is of one colour"
+    assert len({image.tobytes() for image in images}) == 5
+
+
+@pytest.mark.parametrize("order", [(4, 3, 2, 1, 0), (2, 0, 4, 1, 3)])
+def test_bytes_do_not_depend_on_order(tiny, images, order):
+    assert (tiny([PROMPTS[i] for i in order], [SEEDS[i] for i in order]) == images[list(order)]).all()
+
+
+def test_bytes_do_not_depend_on_neighbours_or_on_the_padded_tail(tiny, images):
+    assert (tiny(PROMPTS[:1], SEEDS[:1])[0] == images[0]).all()
+    crowd = tiny([*["a photo of many coins and many people in a street"] * 7, PROMPTS[2]], [*range(7), SEEDS[2]])
+    assert (crowd[7] == images[2]).all()
+
+
+def test_bytes_do_not_depend_on_the_object_or_the_cache(images, tmp_path):
+    cold = generate.Cache(generate.Diffusers("tiny-sd-v1"), tmp_path)
+    assert (cold(PROMPTS, SEEDS) == images).all() and cold.made == 5
+    warm = generate.Cache(generate.Diffusers("tiny-sd-v1"), tmp_path)
+    assert (warm(PROMPTS, SEEDS) == images).all() and warm.made == 0
+
+
+def test_prompt_seed_and_settings_matter(tiny, images):
+    assert (tiny(PROMPTS[:1], [99])[0] != images[0]).any()
+    other = generate.Diffusers("tiny-sd-v1", guidance=1.0)
+    assert other.fingerprint != tiny.fingerprint
+    assert (other(PROMPTS[:1], SEEDS[:1])[0] != images[0]).any()
+
+
+def test_bad_models_are_clear_errors():
+    with pytest.raises(FileNotFoundError, match="there is no model folder nothing-here; data/models has"):
+        generate.Diffusers("nothing-here")
+    with pytest.raises(ValueError, match="name a revision"):
+        generate.Diffusers("CompVis/stable-diffusion-v1-4")
+
+
+@pytest.mark.parametrize("n", [0, 9])
+def test_a_batch_has_one_to_eight_images(tiny, n):
+    with pytest.raises(ValueError, match="give 1 to 8"):
+        tiny(["a"] * n, [0] * n)
+
+
+def test_the_cache_counts_distinct_calls_and_makes_each_once(tmp_path):
+    cache = generate.Cache(Painter(), tmp_path)
+    first = cache(["a", "b", "a", "c", "d", "e"], [0, 0, 0, 0, 0, 0])
+    assert (cache.calls, cache.made, cache.model.batches) == (5, 5, [4, 1])
+    assert (first[0] == first[2]).all() and (first[0] != first[1]).any()
+    cache(["a"], [1])
+    cache(["z"], [0], count=False)
+    assert (cache.calls, cache.made) == (6, 7)
+    cache.reset()
+    assert (cache(["b", "a"], [0, 0]) == first[[1, 0]]).all()
+    assert (cache.calls, cache.made) == (2, 7)
+
+
+def _flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:-30]),
+        lambda path: path.write_bytes(b"not a picture"),
+        _flip,
+        lambda path: path.write_bytes(_other_picture()),
+    ],
+    ids=["empty", "truncated", "text", "one bit", "a whole picture without our digest"],
+)
+def test_a_damaged_file_is_noticed_and_made_again(tmp_path, damage):
+    cache = generate.Cache(Painter(), tmp_path)
+    before = cache(["a", "b"], [0, 0])
+    damage(cache._path("a", 0))
+    again = generate.Cache(Painter(), tmp_path)
+    assert (again(["a", "b"], [0, 0]) == before).all()
+    assert (again.damaged, again.made) == (1, 1)
+    assert generate.Cache(Painter(), tmp_path)(["a"], [0]).tobytes() == before[:1].tobytes()
+
+
+def _other_picture():
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+SHARER = """
+import sys, time
+import numpy as np
+from rldf_utils import generate
+sys.path.insert(0, {tests!r})
+from test_generate import Painter
+class Slow(Painter):
+    def __call__(self, prompts, seeds):
+        time.sleep(0.01)
+        return super().__call__(prompts, seeds)
+cache = generate.Cache(Slow(), {folder!r})
+out = cache([f"p{{i}}" for i in range(60)], [0] * 60)
+print(hash(out.tobytes()), cache.damaged)
+"""
+
+
+def test_two_processes_share_a_cache(tmp_path):
+    code = SHARER.format(tests=str(results.ROOT / "tests"), folder=str(tmp_path))
+    environment = {"PYTHONHASHSEED": "0", "PATH": "/usr/bin:/bin", "PYTHONPATH": str(results.ROOT)}
+    pair = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+    outputs = [process.communicate(timeout=300)[0].strip() for process in pair]
+    assert all(process.returncode == 0 for process in pair)
+    assert outputs[0] == outputs[1] and outputs[0].endswith(" 0")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 60 and not [path for path in files if path.suffix != ".png"], "no partial file stays behind"

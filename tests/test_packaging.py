@@ -1,0 +1,239 @@
+"""What a stranger installs and types: the lock, environment.yml, pyproject.toml and the Makefile agree and do what they say."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions, version
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+DIRECT = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
+DEV = [Requirement(line) for line in PROJECT["dependency-groups"]["dev"]]
+LINES = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+NOTEBOOKS = ["01_grammar_encoding", "02_environment_design", "03_agent_training_sweeps", "04_image_search"]
+
+
+@cache
+def lock() -> dict[str, Requirement]:
+    return {canonicalize_name(r.name): r for r in map(Requirement, LINES)}
+
+
+def locked_version(requirement: Requirement) -> str:
+    (pin,) = requirement.specifier
+    return pin.version
+
+
+def test_lock_pins_every_line_and_names_no_index():
+    for line in LINES:
+        assert re.fullmatch(r'[\w.-]+==[\w.+]+( ; sys_platform == "linux")?', line), line
+    assert len(lock()) == len(LINES) > 100, "a distribution is named twice"
+    names = [re.split("==", line)[0].lower() for line in LINES]
+    assert names == sorted(names)
+
+
+def test_only_linux_gets_the_cuda_libraries():
+    for name, requirement in lock().items():
+        assert bool(requirement.marker) == bool(re.match("nvidia-|cuda-|triton$", name)), name
+
+
+@pytest.mark.parametrize("requirement", DIRECT + DEV, ids=str)
+def test_lock_satisfies_pyproject(requirement):
+    pin = lock()[canonicalize_name(requirement.name)]
+    assert requirement.specifier.contains(locked_version(pin)), f"pyproject.toml asks for {requirement}, the lock has {pin}"
+
+
+def test_scipy_stays_below_1_18():
+    """clean-fid 0.1.35 calls scipy.linalg.sqrtm(disp=False); SciPy 1.18 removed the argument, and every FID would be a TypeError."""
+    scipy = next(r for r in DIRECT if r.name == "scipy")
+    assert scipy.specifier.contains("1.17.1") and not scipy.specifier.contains("1.18.0")
+    assert not scipy.specifier.contains("1.18.0rc1", prereleases=True)
+
+
+def test_environment_yml_agrees():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *conda, pip = environment["dependencies"]
+    assert conda == ["python=3.11", "pip"] and environment["channels"] == ["conda-forge"]
+    assert pip == {"pip": ["-r requirements.txt", "-e ."]}
+    assert PROJECT["project"]["requires-python"] == ">=3.11,<3.12"
+
+
+def test_installed_is_what_is_locked():
+    wrong = []
+    for name, requirement in lock().items():
+        if requirement.marker and not requirement.marker.evaluate():
+            continue
+        try:
+            if not requirement.specifier.contains(version(name)):  # ==2.1 accepts a local build such as 2.1+cpu
+                wrong.append(f"{name} is {version(name)}, the lock says {requirement.specifier}")
+        except PackageNotFoundError:
+            wrong.append(f"{name} is not installed")
+    assert not wrong, wrong
+
+
+def test_lock_is_closed_and_holds_nothing_else():
+    """Walk what pyproject.toml names, through the installed metadata: every requirement is locked at a version it accepts."""
+    reached, extras, todo = set(), {}, [(r, "pyproject.toml") for r in DIRECT + DEV]
+    while todo:
+        requirement, needed_by = todo.pop()
+        name = canonicalize_name(requirement.name)
+        assert name in lock(), f"{needed_by} needs {requirement}, which the lock lacks"
+        assert requirement.specifier.contains(locked_version(lock()[name])), f"{needed_by} needs {requirement}"
+        if name in reached and requirement.extras <= extras[name]:
+            continue
+        reached.add(name)
+        extras[name] = extras.get(name, set()) | requirement.extras
+        for r in map(Requirement, distribution(name).requires or []):
+            if r.marker is None or any(r.marker.evaluate({"extra": extra}) for extra in {"", *extras[name]}):
+                todo.append((r, name))
+    applicable = {name for name, r in lock().items() if r.marker is None or r.marker.evaluate()}
+    if sys.platform == "linux":
+        assert applicable == reached
+
+
+def test_every_import_is_a_declared_dependency():
+    declared = {canonicalize_name(r.name) for r in DIRECT}
+    providers = packages_distributions()
+    for path in (ROOT / "rldf_utils").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", None) or "rldf_utils"]
+            for top in {name.split(".")[0] for name in names if isinstance(node, ast.Import | ast.ImportFrom)}:
+                if top not in sys.stdlib_module_names and top != "rldf_utils":
+                    assert {canonicalize_name(d) for d in providers[top]} & declared, f"{path.name} imports {top}, pyproject.toml lacks it"
+
+
+def texts():
+    """Every text file that belongs to the project (not what was made or installed here), with what it says."""
+    ours = ["*", ".ci/*", "rldf_utils/**/*", "tests/*", "notebooks/*", "data/*", "data/grammar/*", "data/models/**/*.md"]
+    for path in sorted({path for pattern in ours for path in ROOT.glob(pattern) if path.is_file()}):
+        if path != Path(__file__).resolve() and path.suffix not in {".pyc", ".png"}:
+            yield path.relative_to(ROOT), path.read_text(encoding="utf-8")
+
+
+def test_nothing_unpickles_or_runs_foreign_code():
+    hits = []
+    for path, text in texts():
+        if path.parts[0] == "tests":  # which look for such calls, and may pickle what they made themselves
+            continue
+        hits += [f"{path}: {m[0]}" for m in re.finditer(r"trust_remote_code|\bimport (cloud)?pickle|allow_pickle=True|read_pickle", text)]
+        hits += [f"{path}: {m[0]}" for m in re.finditer(r"torch\.load\((?![^\n]*weights_only=True)[^\n]*", text)]
+    assert not hits, hits
+
+
+def test_no_file_names_a_machine_or_an_index():
+    hits = []
+    for path, text in texts():
+        if path.name not in ("LICENSE", "test_notebooks.py"):  # the latter looks for such paths itself
+            hits += [f"{path}: {m[0]}" for m in re.finditer(r"(?<![\w.])/(home|root|work|Users)/\w+|--(extra-)?index-url|file://", text)]
+    assert not hits, hits
+
+
+def test_ci_calls_make_test():
+    lines = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines[0] == "set -euo pipefail" and lines[-1] == "make test" and len(lines) == 3
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+# The Makefile, run in a copy whose .venv/bin/papermill is a short shell script.
+
+STUB = """#!/bin/sh
+case "$*" in *--prepare-only*) case "$*" in *NOWHERE*) echo "Passed unknown parameter: NOWHERE" >&2 ;; esac; exit 0 ;; esac
+echo "$1 $HF_HUB_OFFLINE" >> log
+echo partly > "$2"
+case "$1" in *${FAIL:-none}*) exit 1 ;; esac
+echo whole > "$2"
+echo '{}' > "$(dirname "$2")/metrics.json"
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A function that runs make in a copy (its path holds a space) and returns (exit status, output, notebooks executed)."""
+    if not shutil.which("make"):
+        pytest.skip("make is not installed")
+    root = tmp_path / "a checkout"
+    for name in ("Makefile", "pyproject.toml", "requirements.txt"):
+        (root / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, root / name)
+    for folder in ("notebooks", "rldf_utils", "data/grammar", "data/models", "data/paper", "data/examples", ".venv/bin"):
+        (root / folder).mkdir(parents=True)
+    for name in [*NOTEBOOKS, "A1_train_tiny_models"]:
+        (root / "notebooks" / f"{name}.ipynb").write_text("{}")
+    (root / "rldf_utils" / "env.py").write_text("")
+    (root / ".venv" / ".installed").write_text("")
+    papermill = root / ".venv" / "bin" / "papermill"
+    papermill.write_text(STUB)
+    papermill.chmod(0o755)
+    outer = {"MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "SCALE", "PARAMETERS", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"}
+
+    def make(*arguments, **environment):
+        (root / "log").write_text("")
+        clean = {key: value for key, value in os.environ.items() if key not in outer}
+        run = subprocess.run(["make", *arguments], cwd=root, env=clean | environment, text=True, capture_output=True)
+        return run.returncode, run.stdout + run.stderr, [Path(line.split()[0]).stem for line in (root / "log").read_text().splitlines()]
+
+    make.root = root
+    return make
+
+
+def test_dry_run_prints_the_commands_in_order(checkout):
+    status, output, ran = checkout("-n", "reproduce", "SCALE=smoke")
+    commands = [line.split() for line in output.splitlines() if line.startswith(".venv/bin/papermill")]
+    assert status == 0 and not ran and not (checkout.root / "results").exists()
+    assert [Path(command[1]).stem for command in commands] == NOTEBOOKS
+    for name, command in zip(NOTEBOOKS, commands, strict=True):
+        assert command[2:6] == [f"results/smoke/{name}/partial.ipynb", "-p", "SCALE", "smoke"]
+
+
+@pytest.mark.parametrize("scale", ["nonsense", "", "tiny smoke"])
+def test_unknown_scale_is_refused_with_the_legal_values(checkout, scale):
+    status, output, ran = checkout("-n", "reproduce", f"SCALE={scale}")
+    assert status != 0 and "smoke, tiny, paper" in output
+
+
+def test_reproduce_twice_does_nothing_the_second_time(checkout):
+    assert checkout("reproduce")[2] == NOTEBOOKS
+    assert checkout("reproduce")[2] == []
+    (checkout.root / "rldf_utils" / "env.py").touch()
+    assert sorted(checkout("-j2", "reproduce")[2]) == NOTEBOOKS
+    (checkout.root / "results/tiny/03_agent_training_sweeps/metrics.json").unlink()
+    assert checkout("reproduce")[2] == ["03_agent_training_sweeps"]
+
+
+def test_a_failing_notebook_is_named_and_not_taken_for_done(checkout):
+    checkout("reproduce")
+    (checkout.root / "rldf_utils" / "env.py").touch()
+    folder = checkout.root / "results" / "tiny" / "02_environment_design"
+    status, output, ran = checkout("-k", "reproduce", FAIL="02_")
+    assert status != 0 and ran == NOTEBOOKS[:2], "with -k all that does not depend on 02 still runs, and 03 and 04 do not"
+    assert (folder / "partial.ipynb").read_text() == "partly\n" and not (folder / "executed.ipynb").exists()
+    assert "results/tiny/02_environment_design/partial.ipynb" in "".join(output.splitlines()[-3:])
+    assert checkout("reproduce")[2] == NOTEBOOKS[1:], "goes on from the last finished notebook"
+    assert not (folder / "partial.ipynb").exists()
+
+
+def test_parameters_are_passed_on_remembered_and_refused_if_unknown(checkout):
+    status, output, ran = checkout("reproduce", "PARAMETERS=-p NOWHERE 3")
+    assert status != 0 and not ran and "NOWHERE" in output
+    assert checkout("reproduce")[2] == NOTEBOOKS
+    assert checkout("reproduce", "PARAMETERS=-p SEED 3")[2] == NOTEBOOKS, "results of other parameters are not up to date"
+    assert checkout("reproduce", "PARAMETERS=-p SEED 3")[2] == []
+    assert checkout("reproduce")[2] == NOTEBOOKS
+    status, output, ran = checkout("reproduce", "PARAMETERS=-p SCALE paper")
+    assert status != 0 and not ran
+
+
+def test_only_paper_scale_may_use_the_network(checkout):
+    for scale, expected in {"smoke": "1", "tiny": "1", "paper": ""}.items():
+        checkout("reproduce", f"SCALE={scale}")
+        assert [line.split(" ")[1] for line in (checkout.root / "log").read_text().splitlines()] == [expected] * 4

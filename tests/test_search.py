@@ -1,0 +1,90 @@
+"""RLDF end to end, with a painter that draws every prompt right, so that only the search is tested."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rldf_utils import generate, grammar, perceive, results, search, world
+
+
+class PerfectPainter:
+    """Draws the prompt's render: a text-to-image model without errors."""
+
+    fingerprint, batch = "perfect", 8
+
+    def __call__(self, prompts, seeds):
+        base = grammar.load("base")
+        return np.stack([world.render(base.decode(base.parse(p)), s) for p, s in zip(prompts, seeds, strict=True)])
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return perceive.Clip("tiny-clip")
+
+
+@pytest.fixture
+def painter(tmp_path):
+    return generate.Cache(PerfectPainter(), tmp_path)
+
+
+TARGET = {"Frequency": "three", "Noun": "dog", "Density": "one", "Scene": "a street"}
+
+
+def test_q_learning_finds_the_image(clip, painter):
+    base = grammar.load("base")
+    found = search.rldf(world.render(TARGET, 2**31 + 5), painter, clip, base, steps=600, seed=0)
+    assert base.decode(found.feedback.target.encoding) == TARGET
+    assert base.decode(found.final) == TARGET and found.reached is not None
+    assert found.trajectory.states[found.reached - 1] == base.index(found.final)
+    assert found.calls == len({*found.trajectory.states}) < base.size, "a call for each state that was visited, none for neighbours"
+    assert painter.made >= found.calls
+
+
+def test_milestones_rise_and_end_at_the_best(clip, painter):
+    found = search.rldf(world.render(TARGET, 2**31), painter, clip, grammar.load("base"), steps=60, seed=1)
+    rewards = found.trajectory.rewards[found.milestones]
+    assert found.milestones[0] == 0 and (np.diff(rewards) > 0).all() and rewards[-1] == found.trajectory.rewards.max()
+
+
+def test_a_second_search_is_the_same_and_makes_nothing(clip, painter):
+    image = world.render(TARGET, 2**31)
+    first = search.rldf(image, painter, clip, grammar.load("base"), steps=40, seed=2, reward=3)
+    made = painter.made
+    second = search.rldf(image, painter, clip, grammar.load("base"), steps=40, seed=2, reward=3)
+    assert painter.made == made and first.calls == second.calls
+    assert (first.trajectory.states == second.trajectory.states).all() and (first.trajectory.rewards == second.trajectory.rewards).all()
+
+
+def test_rewards_of_the_feedback_are_the_equations(clip, painter):
+    base, image = grammar.load("base"), world.render(TARGET, 2**31)
+    best = {kind: search.Feedback(painter, clip, base, image, kind).reward(base.index(base.encode(TARGET))) for kind in search.REWARDS}
+    assert best[1] == 4 and best[2] == 1 and 0.8 < best[3] <= 1 + 1e-6
+    with pytest.raises(ValueError, match="reward 4 is not known; choose one of 1 .multi-semantic."):
+        search.Feedback(painter, clip, base, image, reward=4)
+
+
+def test_examples_are_renders_with_held_out_seeds():
+    rows = list(csv.DictReader((results.DATA / "examples" / "examples.csv").open()))
+    base = grammar.load("base")
+    assert len(rows) >= 6 and len({base.parse(row["prompt"])[1] for row in rows}) == 6, "six nouns"
+    for row in rows:
+        pixels = np.asarray(Image.open(results.DATA / "examples" / row["file"]).convert("RGB"))
+        assert int(row["seed"]) >= 2**31
+        assert (pixels == world.render(base.decode(base.parse(row["prompt"])), int(row["seed"]))).all()
+
+
+def test_perception_is_a_distribution_and_right_on_renders(clip):
+    base = grammar.load("base")
+    states = [base.encoding(i) for i in range(0, base.size, 16)]
+    percepts = clip.perceive([world.render(base.decode(s), 2**31 + i) for i, s in enumerate(states)], base)
+    for percept in percepts:
+        assert list(percept.probabilities) == list(base.axes)
+        assert all(abs(p.sum() - 1) < 1e-9 and p.min() >= 0 for p in percept.probabilities.values())
+    assert np.mean([p.encoding == s for p, s in zip(percepts, states, strict=True)]) >= 0.9
+
+
+def test_an_embedding_does_not_depend_on_its_neighbours(clip):
+    images = [world.render(TARGET, i) for i in range(5)]
+    assert (clip.embed_images(images)[2] == clip.embed_images(images[2:3])[0]).all()
