@@ -31,6 +31,8 @@ lab: .venv/.installed ## open JupyterLab; step through notebooks/
 models: $(call executed,$(MODELS)) ## train the tiny models from nothing (notebook A1)
 lint: .venv/.installed ## ruff over code and notebooks
 	.venv/bin/ruff check .
+data/SHA256SUMS: FORCE
+	cd data && find . -type f ! -name SHA256SUMS ! -path './raw/*' ! -name '.*' | LC_ALL=C sort | xargs sha256sum > SHA256SUMS
 clean: ## remove caches and partly executed copies; results, models and .venv stay
 	rm -rf .cache .pytest_cache .ruff_cache results/*/*/partial.ipynb
 	find rldf_utils tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
@@ -70,8 +72,8 @@ $(STAMP): FORCE
 endif
 CHECKED = $(if $(filter models,$(MAKECMDGOALS)),$(MODELS),$(NOTEBOOKS))
 $(STAMP): | .venv/.installed
-	@for name in $(CHECKED); do \
-	  .venv/bin/papermill notebooks/$$name.ipynb - --prepare-only --log-level WARNING $(PARAMETERS) 2>&1 >/dev/null \
-	  | grep -E 'unknown|Error'; done | sort | uniq -c | awk '$$1 == $(words $(CHECKED)) { $$1 = "REFUSED:"; print; bad = 1 } END { exit bad }'
+	@$(if $(PARAMETERS),for name in $(CHECKED); do \
+	  .venv/bin/papermill notebooks/$$name.ipynb - --prepare-only --log-level WARNING $(PARAMETERS) 2>&1 >/dev/null | grep -E 'unknown|Error'; \
+	done | sort | uniq -c | awk '$$1 == $(words $(CHECKED)) { $$1 = "REFUSED:"; print; bad = 1 } END { exit bad }')
 	@mkdir -p $(@D)
 	@printf '%s\n' "$$PARAMETERS" > $@

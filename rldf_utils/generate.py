@@ -19,6 +19,7 @@ from diffusers.utils import logging as diffusers_logging
 from PIL import Image, PngImagePlugin
 from tqdm.auto import tqdm
 
+import rldf_utils.autoencoder  # noqa: F401  diffusers takes the tiny models' autoencoder only from a module that is imported
 from rldf_utils.results import CACHE, MODELS, fingerprint, write
 
 diffusers_logging.disable_progress_bar()

@@ -275,13 +275,15 @@ def train_clip(
     return {"losses": losses, "seconds": seconds, "images": len(losses) * batch_size}
 
 
-def write_card(folder: Path, what: str, trained: dict, measured: dict[str, str], picture: Path | None = None) -> None:
+def write_card(folder: Path, what: str, trained: dict, accuracy: dict[str, float], n: int, more: dict[str, str] | None = None,
+               picture: Path | None = None) -> None:  # fmt: skip
     """Write a model folder's README.md: data, recipe, cost, measured figures, licence.
 
     Args:
         what: one sentence on the model.
         trained: what its training function returned.
-        measured: name -> figure with n and interval, as text.
+        accuracy: axis -> share of `n` pictures seen right.
+        more: further rows.
         picture: a contact sheet to be copied beside it.
     """
     rows = {
@@ -292,7 +294,11 @@ def write_card(folder: Path, what: str, trained: dict, measured: dict[str, str],
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "weights": "safetensors, fp16",
         "licence": "CC BY-SA 4.0, as OpenMoji (openmoji.org), from whose glyphs the renders are made",
-    } | measured
+    }
+    for axis, share in accuracy.items():
+        low, high = judge.wilson(round(share * n), n)
+        rows[axis] = f"right in {share:.1%} (n = {n}, 95 % interval {low:.1%} to {high:.1%})"
+    rows |= more or {}
     lines = [f"# {folder.name}", "", what, "", "| | |", "|---|---|", *[f"| {name} | {value} |" for name, value in rows.items()], ""]
     if picture:
         shutil.copyfile(picture, folder / "contact_sheet.png")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from diffusers import StableDiffusionPipeline
 
-from rldf_utils import generate, results
+from rldf_utils import autoencoder, generate, results
 
 PROMPTS = [f"a photo of one {noun} and no people in a farm" for noun in ("banana", "car", "dog", "coin", "monkey")]
 SEEDS = [3, 1, 4, 1, 5]
@@ -40,6 +40,7 @@ def images(tiny):
 
 def test_the_shipped_folder_is_a_plain_diffusers_pipeline():
     pipe = StableDiffusionPipeline.from_pretrained(results.MODELS / "tiny-sd-v1", use_safetensors=True)
+    assert isinstance(pipe.vae, autoencoder.PatchAutoencoder)
     image = pipe(PROMPTS[0], num_inference_steps=2, output_type="np").images[0]
     assert image.shape == (64, 64, 3)
 

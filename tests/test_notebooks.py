@@ -84,7 +84,6 @@ def violations(path: Path) -> list[str]:
         if cell.cell_type == "code":
             need(parsed(cell), f"cell {index} is not plain Python (magics and shell lines run in Jupyter alone)")
             need(len(code_lines(cell)) <= 14, f"cell {index} has {len(code_lines(cell))} lines, more than 14")
-            need(max(map(len, cell.source.splitlines() or [""])) <= 160, f"cell {index} has a line longer than 160 characters")
     for what, pattern in FORBIDDEN.items():
         need(not re.search(pattern, everything, re.MULTILINE), what)
 
