@@ -25,10 +25,15 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
     """
 
     @register_to_config
-    def __init__(self, patch: int = 8, latent_channels: int = 64, scaling_factor: float = 1.0):
+    def __init__(
+        self,
+        patch: int = 8,
+        latent_channels: int = 64,
+        scaling_factor: float = 1.0,
+        block_out_channels: tuple[int, ...] = (192, 192, 192, 192),  # the pipeline reads the scale, 2^3, off its length
+    ):
         super().__init__()
         width = 3 * patch * patch
-        self.register_to_config(block_out_channels=[width] * patch.bit_length())  # the pipeline reads the scale off this
         self.mean = torch.nn.Parameter(torch.zeros(width), requires_grad=False)
         self.analysis = torch.nn.Parameter(torch.zeros(latent_channels, width), requires_grad=False)
         self.synthesis = torch.nn.Parameter(torch.zeros(width, latent_channels), requires_grad=False)

@@ -7,6 +7,7 @@ a generator of its own.
 import hashlib
 import io
 import json
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,15 +15,18 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from PIL import Image, PngImagePlugin
 from tqdm.auto import tqdm
+from transformers.utils import logging as transformers_logging
 
 import rldf_utils.autoencoder  # noqa: F401  diffusers takes the tiny models' autoencoder only from a module that is imported
 from rldf_utils.results import CACHE, MODELS, fingerprint, write
 
 diffusers_logging.disable_progress_bar()
+diffusers_logging.set_verbosity_error()  # it warns that the tiny models' autoencoder is not AutoencoderKL
+transformers_logging.disable_progress_bar()
 NEGATIVE = "blurry, low quality, deformed, cropped, text, watermark"  #: at paper scale; the paper's list is not given
 
 
@@ -80,18 +84,17 @@ class Diffusers:
             "device": self.device,
         }
         self.fingerprint = hashlib.sha256(json.dumps([identity, settings]).encode()).hexdigest()[:16]
+        self.flagged: list[tuple[str, int]] = []  #: (prompt, seed) of images that the model's own safety checker blackened
         self._embeddings: dict[str, torch.Tensor] = {}
 
     @cached_property
     def pipe(self) -> StableDiffusionPipeline:
         """The pipeline, loaded at first use: safetensors only, DPM-Solver++, fp16 on a GPU."""
         pipe = StableDiffusionPipeline.from_pretrained(
-            self.source, revision=self.revision, use_safetensors=True, torch_dtype=torch.float16 if self.device == "cuda" else torch.float32
+            self.source, revision=self.revision, use_safetensors=True, dtype=torch.float16 if self.device == "cuda" else torch.float32
         )
         if self.vae:
-            from diffusers import AutoencoderKL
-
-            pipe.vae = AutoencoderKL.from_pretrained(self.vae[0], revision=self.vae[1], use_safetensors=True, torch_dtype=pipe.unet.dtype)
+            pipe.vae = AutoencoderKL.from_pretrained(self.vae[0], revision=self.vae[1], use_safetensors=True, dtype=pipe.unet.dtype)
         pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
         pipe.set_progress_bar_config(disable=True)
         if self.device == "cpu":
@@ -110,13 +113,17 @@ class Diffusers:
             raise ValueError(f"{n} prompts and {len(seeds)} seeds; give 1 to {self.batch} of each")
         pad = self.batch - n
         prompts, seeds = [*prompts, *[prompts[-1]] * pad], [*seeds, *[seeds[-1]] * pad]
-        images = self.pipe(
+        out = self.pipe(
             prompt_embeds=torch.cat([self._embedding(p) for p in prompts]),
             negative_prompt_embeds=torch.cat([self._embedding(self.negative)] * self.batch),
             generator=[torch.Generator("cpu").manual_seed(int(seed)) for seed in seeds],
             num_inference_steps=self.steps, guidance_scale=self.guidance, height=self.size, width=self.size, output_type="np",
-        ).images[:n]  # fmt: skip
-        return (images * 255).round().astype(np.uint8)
+        )  # fmt: skip
+        for prompt, seed, flag in zip(prompts[:n], seeds, out.nsfw_content_detected or (), strict=False):
+            if flag:
+                self.flagged.append((prompt, int(seed)))
+                warnings.warn(f"the model's safety checker blackened {prompt!r}, seed {seed}", stacklevel=2)
+        return (out.images[:n] * 255).round().astype(np.uint8)
 
 
 class Cache:

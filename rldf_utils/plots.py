@@ -56,8 +56,17 @@ def trajectory(image: np.ndarray, search: Search, most: int = 8) -> plt.Figure:
     """Figure 12: the input and the pictures at the search's milestones (the last `most` of them)."""
     walk, feedback, steps = search.trajectory, search.feedback, search.milestones[-most:]
     pictures = [feedback.image(int(walk.states[t])) for t in steps]
-    titles = [f"t = {t + 1}, r = {walk.rewards[t]:.3g}\nd = {feedback.env.distance[walk.states[t]]}" for t in steps]
-    return image_grid([image, *pictures], ["input\n", *titles], columns=most + 1, highlight=[0])
+    titles = ["input\n\n\n"]
+    for t in steps:
+        state = int(walk.states[t])
+        words = short(feedback.grammar.surface(feedback.grammar.encoding(state)))
+        titles.append(f"t = {t + 1}, r = {walk.rewards[t]:.3g}, d = {feedback.env.distance[state]}\n{words}")
+    return image_grid([image, *pictures], titles, columns=most + 1, size=1.3, highlight=[0])
+
+
+def short(prompt: str) -> str:
+    """A prompt in lines short enough to stand over a small picture."""
+    return prompt.removeprefix("a photo of ").replace(" and ", "\nand ").replace(" in ", "\nin ")
 
 
 def parse_tree(ax: plt.Axes, tree: nltk.Tree) -> plt.Axes:

@@ -14,7 +14,13 @@ OBJECT_AXES = ("Noun", "Frequency", "Density", "Verb")
 
 
 def scene_indicator(seen: Mapping[str, str], target: Mapping[str, str], c_s: float = C_S) -> float:
-    """Equation 4: +C_s if the scene matches, else -C_s. (The paper writes g for the scene; s is meant.)"""
+    """Equation 4: +C_s if the scene matches, else -C_s. (The paper writes g for the scene; s is meant.)
+
+    Raises:
+        ValueError: the grammar has no axis Scene.
+    """
+    if "Scene" not in target:
+        raise ValueError(f"rewards 1 and 2 need an axis named Scene; this grammar has {', '.join(target)}")
     return c_s if seen["Scene"] == target["Scene"] else -c_s
 
 

@@ -10,7 +10,7 @@ import csv
 import io
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 
@@ -313,3 +313,8 @@ VOCABULARY = {
     "Gender": ("person", "man", "woman"), "Verb": ("", *VERBS), "Scene": SCENES, "Weather": WEATHERS,
     "Time": ("", *TINTS),
 }  # fmt: skip
+
+
+def draws(axes: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the world can draw every word of these axes."""
+    return all(set(words) <= set(VOCABULARY.get(axis, ())) for axis, words in axes.items())

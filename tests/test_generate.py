@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
+import torch
 from diffusers import StableDiffusionPipeline
 
 from rldf_utils import autoencoder, generate, results
@@ -86,6 +89,15 @@ def test_bad_models_are_clear_errors():
         generate.Diffusers("nothing-here")
     with pytest.raises(ValueError, match="name a revision"):
         generate.Diffusers("CompVis/stable-diffusion-v1-4")
+
+
+def test_blackened_images_are_recorded_and_told(tiny):
+    model = generate.Diffusers("tiny-sd-v1")
+    flags = SimpleNamespace(images=np.zeros((8, 64, 64, 3)), nsfw_content_detected=[False, True, *[True] * 6])
+    model.__dict__["pipe"] = MagicMock(return_value=flags, encode_prompt=lambda *_: (torch.zeros(1, 2, 3),))
+    with pytest.warns(UserWarning, match="blackened 'b', seed 6"):
+        model(["a", "b"], [5, 6])
+    assert model.flagged == [("b", 6)], "the padded tail does not count"
 
 
 @pytest.mark.parametrize("n", [0, 9])

@@ -39,7 +39,7 @@ def test_lock_pins_every_line_and_names_no_index():
         assert re.fullmatch(r'[\w.-]+==[\w.+]+( ; sys_platform == "linux")?', line), line
     assert len(lock()) == len(LINES) > 100, "a distribution is named twice"
     names = [re.split("==", line)[0].lower() for line in LINES]
-    assert names == sorted(names)
+    assert names == sorted(names), "not in the order of `pip freeze`: by name, case ignored"
 
 
 def test_only_linux_gets_the_cuda_libraries():
