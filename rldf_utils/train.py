@@ -27,7 +27,7 @@ from rldf_utils.autoencoder import PatchAutoencoder
 
 CHECKPOINT_SECONDS = 120  #: between checkpoints
 HELD_OUT = 2**31  #: seeds below it are for training, seeds from it on for evaluation and inputs
-JUDGE_STEPS, CLIP_STEPS, DIFFUSION_STEPS = 1500, 1350, 5000  #: of the shipped models
+JUDGE_STEPS, CLIP_STEPS, DIFFUSION_STEPS = 1500, 1350, 4400  #: of the shipped models
 BASE, LARGE, FULL = grammar.load("base"), grammar.load("large"), grammar.load("full")
 PLAIN = FULL.decode((0,) * len(FULL.axes))
 
