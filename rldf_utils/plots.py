@@ -130,9 +130,9 @@ def confusion(ax: plt.Axes, truth: np.ndarray, seen: np.ndarray, words: Sequence
 
 
 def band(ax: plt.Axes, curves: np.ndarray, color: str, label: str) -> plt.Axes:
-    """Median and central 50 % of curves, (runs, steps), against the step, from 1."""
-    low, middle, high = np.percentile(curves, [25, 50, 75], axis=0)
+    """Mean of curves, (runs, steps), against the step, from 1, with the 95 % interval of the mean."""
+    mean, error = curves.mean(0), 1.96 * curves.std(0, ddof=1) / len(curves) ** 0.5
     steps = np.arange(1, curves.shape[1] + 1)
-    ax.fill_between(steps, low, high, color=color, alpha=0.2, lw=0)
-    ax.plot(steps, middle, color=color, label=label)
+    ax.fill_between(steps, mean - error, mean + error, color=color, alpha=0.2, lw=0)
+    ax.plot(steps, mean, color=color, label=label)
     return ax
