@@ -179,7 +179,9 @@ def train_diffusion(folder: Path, checkpoint: Path, steps: int, batch_size: int 
     losses, seconds = run(step, {"model": train, "average": average, "optimizer": optimizer}, steps, checkpoint, note="tiny-sd")
     train.load_state_dict(average.module.state_dict())
     pipe.unet, pipe.text_encoder = unet.eval(), text.eval()
-    pipe.to("cpu", torch.float16).save_pretrained(folder)
+    pipe.to("cpu")
+    pipe.unet.half(), pipe.vae.half()  # not the text encoder: from_pretrained would load it in half and the rest in single precision
+    pipe.save_pretrained(folder)
     return {"losses": losses, "seconds": seconds, "images": len(losses) * batch_size}
 
 
@@ -292,7 +294,7 @@ def write_card(folder: Path, what: str, trained: dict, accuracy: dict[str, float
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {'one GPU' if torch.cuda.is_available() else 'no GPU'}",
         "time": f"{trained['seconds'] / 3600:.2f} h",
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "weights": "safetensors, fp16",
+        "weights": "safetensors, fp16 (a text encoder of diffusers: fp32)",
         "licence": "CC BY-SA 4.0, as OpenMoji (openmoji.org), from whose glyphs the renders are made",
     }
     for axis, share in accuracy.items():
