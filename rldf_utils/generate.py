@@ -18,7 +18,7 @@ import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from PIL import Image, PngImagePlugin
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from transformers.utils import logging as transformers_logging
 
 import rldf_utils.autoencoder  # noqa: F401  diffusers takes the tiny models' autoencoder only from a module that is imported

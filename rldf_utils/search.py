@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from rldf_utils import rewards
 from rldf_utils.agents import AGENTS, Trajectory, run

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from rldf_utils.agents import AGENTS, Trajectory, run
 from rldf_utils.env import RLDFEnv
