@@ -3,7 +3,7 @@
 SCALE ?= tiny
 PARAMETERS ?=
 PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
-NOTEBOOKS := 01_grammar_encoding 02_environment_design 03_agent_training_sweeps 04_image_search
+NOTEBOOKS := 01_grammar_encoding 02_environment_design 03_agent_training_sweeps 04_image_search A2_agent_claims
 MODELS := A1_train_tiny_models
 executed = $(1:%=results/$(SCALE)/%/executed.ipynb)
 
@@ -20,15 +20,18 @@ endif
 export PARAMETERS
 unexport RLDF_RESULTS # make's targets are below results/
 
-.PHONY: help reproduce test lab models lint clean FORCE
+.PHONY: help reproduce test lab models bench ray lint clean FORCE
 help: ## list the targets (default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 reproduce: $(call executed,$(NOTEBOOKS)) ## execute the notebooks in order, results to results/SCALE/
-test: .venv/.installed ## run all tests, every notebook at SCALE=smoke included
+test: .venv/.ray ## run all tests, every notebook at SCALE=smoke included
 	.venv/bin/python -m pytest
 lab: .venv/.installed ## open JupyterLab; step through notebooks/
 	.venv/bin/jupyter lab
 models: $(call executed,$(MODELS)) ## train the tiny models from nothing (notebook A1)
+bench: .venv/.installed ## measure speed against peers and limits, to results/bench/
+	.venv/bin/python tests/bench/agents.py
+ray: .venv/.ray ## add Ray, for RAY_ADDRESS in notebook 3
 lint: .venv/.installed ## ruff over code and notebooks
 	.venv/bin/ruff check .
 data/SHA256SUMS: FORCE
@@ -48,6 +51,10 @@ clean: ## remove caches and partly executed copies; results, models and .venv st
 	.venv/bin/python -m pip install --no-deps --no-build-isolation -e .
 	mv .venv/.installing $@
 
+.venv/.ray: .venv/.installed requirements-ray.txt
+	.venv/bin/python -m pip install -r requirements-ray.txt
+	touch $@
+
 CODE := $(shell find rldf_utils data/grammar -type f -not -name '.*' -not -name '*.pyc')
 INPUTS := $(shell find data/models data/paper data/examples -type f -not -name '.*')
 # Notebooks side by side (-j) must not each use every core: that is several times slower than one after the other.
@@ -62,7 +69,7 @@ $(call executed,$(NOTEBOOKS) $(MODELS)): results/$(SCALE)/%/executed.ipynb: note
 	  || { echo 'notebooks/$*.ipynb failed; its partly executed copy shows the error: $(@D)/partial.ipynb'; false; }
 	@mv $(@D)/partial.ipynb $@
 $(call executed,$(NOTEBOOKS)): $(INPUTS)
-$(call executed,03_agent_training_sweeps 04_image_search): $(call executed,02_environment_design)
+$(call executed,03_agent_training_sweeps 04_image_search A2_agent_claims): $(call executed,02_environment_design)
 
 # Results made with other PARAMETERS are not up to date. A name that no notebook knows is refused before anything runs.
 STAMP := results/$(SCALE)/.parameters

@@ -1,7 +1,8 @@
 """Tabular agents of Algorithm 1: Q-learning, SARSA, Random.
 
-An agent is `select_action` and `update`. All choose epsilon-greedily, ties broken at random. What the paper leaves open
-is named here: alpha, gamma, and the scale of the random initial Q.
+An agent is `select_action` and `update`. All choose epsilon-greedily, ties broken at random, with one uniform number a
+choice, so that the compiled loop (`sweep.run`) can follow the same trajectory. What the paper leaves open is named here:
+alpha, gamma, and the scale of the random initial Q.
 """
 
 from collections.abc import Callable
@@ -16,23 +17,40 @@ Q_SCALE = 0.01  #: standard deviation of the initial Q (line 3 says "randomly");
 
 
 class Agent:
-    """What the three share: the table Q, float64 (states, actions), and the epsilon-greedy choice."""
+    """What the three share: the table Q, float64 (states, actions), and the epsilon-greedy choice.
 
-    def __init__(self, states: int, actions: int, epsilon: float = 0.1, alpha: float = ALPHA, gamma: float = GAMMA, seed: int = 0):
-        self.rng = np.random.default_rng(seed)
+    Args:
+        alpha: step size of every update; or, if `omega` is given,
+        omega: the step size is 1 / N^omega, N being how often (state, action) was updated. In (0.5, 1] it meets the
+            conditions of the convergence theorem (section 3).
+        seed: of the initial Q and the choices; its stream is not the environment's of the same seed.
+    """
+
+    def __init__(self, states: int, actions: int, epsilon: float = 0.1, alpha: float = ALPHA, gamma: float = GAMMA, seed: int = 0,
+                 omega: float | None = None):  # fmt: skip
+        self.rng = np.random.default_rng([seed, 1])
         self.q = self.rng.normal(0, Q_SCALE, (states, actions))
-        self.epsilon, self.alpha, self.gamma = epsilon, alpha, gamma
+        self.visits = np.zeros((states, actions), np.int64)  #: N, counted if omega is given
+        self.epsilon, self.alpha, self.gamma, self.omega = epsilon, alpha, gamma, omega
 
     def select_action(self, state: int) -> int:
         """Epsilon-greedy choice in a state."""
-        if self.rng.random() < self.epsilon:
-            return int(self.rng.integers(self.q.shape[1]))
-        row = self.q[state]
+        u, row = self.rng.random(), self.q[state]
+        if u < self.epsilon:
+            return int(u / self.epsilon * len(row))
         best = np.flatnonzero(row == row.max())
-        return int(best[self.rng.integers(len(best))] if len(best) > 1 else best[0])
+        return int(best[min(int((u - self.epsilon) / (1 - self.epsilon) * len(best)), len(best) - 1)])
 
     def update(self, state: int, action: int, reward: float, next_state: int, terminated: bool) -> None:
         """Learn from one transition."""
+
+    def learn(self, state: int, action: int, target: float) -> None:
+        """Move Q(state, action) towards the target by the step size."""
+        alpha = self.alpha
+        if self.omega is not None:
+            self.visits[state, action] += 1
+            alpha = self.visits[state, action] ** -self.omega
+        self.q[state, action] += alpha * (target - self.q[state, action])
 
     def begin(self) -> None:
         """A new episode begins."""
@@ -43,7 +61,7 @@ class QLearning(Agent):
 
     def update(self, state, action, reward, next_state, terminated):
         best = 0.0 if terminated else self.q[next_state].max()
-        self.q[state, action] += self.alpha * (reward + self.gamma * best - self.q[state, action])
+        self.learn(state, action, reward + self.gamma * best)
 
 
 class Sarsa(Agent):
@@ -61,14 +79,14 @@ class Sarsa(Agent):
     def update(self, state, action, reward, next_state, terminated):
         self._next = None if terminated else super().select_action(next_state)
         value = 0.0 if terminated else self.q[next_state, self._next]
-        self.q[state, action] += self.alpha * (reward + self.gamma * value - self.q[state, action])
+        self.learn(state, action, reward + self.gamma * value)
 
 
 class Random(Agent):
     """Uniform whatever epsilon and reward are (Algorithm 1, line 18)."""
 
     def select_action(self, state):
-        return int(self.rng.integers(self.q.shape[1]))
+        return int(self.rng.random() * self.q.shape[1])
 
 
 AGENTS = {"Q": QLearning, "SARSA": Sarsa, "Random": Random}  #: Table 3's names

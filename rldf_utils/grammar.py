@@ -6,6 +6,7 @@ grid that the agents walk.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -194,6 +195,13 @@ def load(path: str | Path = "base") -> Grammar:
 def for_scale(scale: str, path: str = "") -> Grammar:
     """The grammar at `path`, or if that is empty the scale's own: 24 states at "smoke", else the paper's 480."""
     return load(path or ("smoke" if scale == "smoke" else "base"))
+
+
+def grid(shape: Sequence[int]) -> Grammar:
+    """A grammar of made-up words, one axis for each number: for simulations of any size."""
+    axes = [f"Axis{k}" for k in range(len(shape))]
+    rules = [f"{axis} -> " + " | ".join(f"'{axis}.{i}'" for i in range(n)) for axis, n in zip(axes, shape, strict=True)]
+    return _build(nltk.CFG.fromstring("\n".join([f"S -> {' '.join(axes)}", *rules])), Path("grid"))
 
 
 def locality(embeddings: np.ndarray, grammar: Grammar, rng: np.random.Generator, draws: int = 1000) -> pd.DataFrame:

@@ -6,6 +6,7 @@ The tables are transcriptions in data/paper/*.csv; `tests/test_paper.py` checks 
 import numpy as np
 import pandas as pd
 
+from rldf_utils import sweep
 from rldf_utils.results import DATA
 
 CITATION = """\
@@ -38,15 +39,17 @@ def table_3() -> pd.DataFrame:
     return _table(3)
 
 
-def compare_table_3(runs: pd.DataFrame) -> pd.DataFrame:
+def compare_table_3(runs: pd.DataFrame, rng: np.random.Generator, draws: int = 1000) -> pd.DataFrame:
     """Where each number of Table 3 falls among our runs of the same setting.
 
     Args:
-        runs: one row per run, with the columns SETTING and STATISTICS; the seeds of a setting are its rows.
+        runs: one row per run, with the columns SETTING and STATISTICS; and `target`, if there are several, and `seed`.
+        rng: draws the bootstrap samples.
 
     Returns:
         One row per setting and statistic: `paper`, our `median`, `low` and `high` (2.5 and 97.5 percentiles over the
-        runs), `n` runs, and `percentile`: the mid-rank, 0 to 100, of the paper's value among ours.
+        runs), `iqm` with its 95 % interval by the stratified bootstrap (`iqm_low`, `iqm_high`; strata: targets), `n`
+        runs, and `percentile`: the mid-rank, 0 to 100, of the paper's value among ours.
 
     Raises:
         ValueError: a column is missing, or a setting is not in Table 3.
@@ -58,9 +61,27 @@ def compare_table_3(runs: pd.DataFrame) -> pd.DataFrame:
     for setting, group in runs.groupby(SETTING, sort=False):
         if setting not in published.index:
             raise ValueError(f"Table 3 has no setting agent, reward, epsilon = {setting}")
+        strata = [part for _, part in group.groupby("target")] if "target" in group else [group]
         for statistic in STATISTICS:
             ours, paper = group[statistic].to_numpy(float), float(published.loc[setting, statistic])
             low, median, high = np.percentile(ours, [2.5, 50, 97.5])
+            scores = np.stack([part[statistic].to_numpy(float) for part in strata])
+            middle = sweep.interval(scores, rng, draws=draws)
             rank = 100 * ((ours < paper).mean() + (ours == paper).mean() / 2)
-            rows.append((*setting, statistic, paper, median, low, high, len(ours), rank))
-    return pd.DataFrame(rows, columns=[*SETTING, "statistic", "paper", "median", "low", "high", "n", "percentile"])
+            rows.append((*setting, statistic, paper, median, low, high, sweep.interquartile_mean(ours), *middle, len(ours), rank))
+    columns = [*SETTING, "statistic", "paper", "median", "low", "high", "iqm", "iqm_low", "iqm_high", "n", "percentile"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def verdict(low: float, high: float, direction: int, scale: str) -> str:
+    """What the 95 % interval of a difference says about a claim on its sign.
+
+    Args:
+        direction: +1 if the claim is that the difference is positive, -1 if negative.
+    """
+    where = "" if scale == "paper" else " at small scale"
+    if low * direction > 0 and high * direction > 0:
+        return f"reproduced{where}"
+    if low * direction < 0 and high * direction < 0:
+        return f"contradicted{where}"
+    return "undecided"

@@ -122,13 +122,17 @@ class Clip:
         return self._texts[key]
 
     def perceive(self, images: Sequence[np.ndarray], grammar: Grammar) -> list[Percept]:
-        """Zero-shot classification over all the grammar's sentences; an axis's probabilities are its marginal.
+        """Zero-shot classification of images over all the grammar's sentences: `read` of their embeddings."""
+        return self.read(self.embed_images(images), grammar)
+
+    def read(self, embeddings: np.ndarray, grammar: Grammar) -> list[Percept]:
+        """What images show, by their embeddings (n, d); an axis's probabilities are its marginal.
 
         A word's probability is the sum over the sentences that hold it of softmax(scale x cosine). The encoding is the
         likeliest word of each axis.
         """
         texts = self.embed_texts([grammar.surface(state) for state in grammar.states()])
-        logits = self.model.logit_scale.exp().item() * self.embed_images(images) @ texts.T
+        logits = self.model.logit_scale.exp().item() * embeddings @ texts.T
         p = np.exp(logits - logits.max(1, keepdims=True)).astype(np.float64)
         p = (p / p.sum(1, keepdims=True)).reshape(-1, *grammar.shape)
         percepts = []

@@ -11,6 +11,8 @@ import nltk
 import numpy as np
 from PIL import Image
 
+from rldf_utils import sweep
+from rldf_utils.env import RLDFEnv
 from rldf_utils.grammar import Grammar
 from rldf_utils.results import write
 from rldf_utils.search import Search
@@ -148,3 +150,65 @@ def band(ax: plt.Axes, curves: np.ndarray, color: str, label: str) -> plt.Axes:
     ax.fill_between(steps, mean - error, mean + error, color=color, alpha=0.2, lw=0)
     ax.plot(steps, mean, color=color, label=label)
     return ax
+
+
+def profile(ax: plt.Axes, scores: np.ndarray, agent: str, rng: np.random.Generator) -> plt.Axes:
+    """Performance profile of minus distances, (strata, runs): share of runs that come at least as near, with its band."""
+    distances = np.arange(0, -scores.min() + 1)
+    share, low, high = sweep.profile(scores, -distances, rng)
+    ax.fill_between(distances, low, high, color=COLOURS[agent], alpha=0.25, lw=0, step="post")
+    ax.step(distances, share, where="post", color=COLOURS[agent], label=agent)
+    return ax
+
+
+def dots(ax: plt.Axes, x: Sequence[float], scores: Sequence[np.ndarray], rng: np.random.Generator) -> plt.Axes:
+    """Means of scores, each (strata, runs), with the 95 % stratified bootstrap interval."""
+    means = np.array([s.mean() for s in scores])
+    ends = np.array([sweep.interval(s.astype(float), rng, lambda drawn: drawn.mean(-1), draws=400) for s in scores])
+    ax.errorbar(x, means, yerr=np.abs(ends.T - means), fmt="o-", color="#0072b2", capsize=3)
+    return ax
+
+
+def learning_curves(rows: Sequence[dict]) -> plt.Figure:
+    """Mean reward a step over blocks of steps, one panel a reward.
+
+    Args:
+        rows: agent, reward, `rewards` (seeds, blocks), and `best`: what `sweep.optimal_return` says.
+    """
+    kinds = sorted({row["reward"] for row in rows})
+    figure, axes = plt.subplots(1, len(kinds), figsize=(3.8 * len(kinds), 3.4))
+    for kind, ax in zip(kinds, np.atleast_1d(axes), strict=True):
+        for row in (r for r in rows if r["reward"] == kind):
+            band(ax, row["rewards"], COLOURS[row["agent"]], row["agent"])
+        value, arrives = row["best"]
+        ax.axhline(value, color="black", ls="--", lw=1, label="Q*")
+        ax.set(title=f"reward {kind}: Q* arrives in {arrives:.0%} of episodes", xlabel="block of steps", ylabel="mean reward a step")
+    ax.legend(frameon=False)
+    return figure
+
+
+def q_slices(tables: dict[str, np.ndarray], env: RLDFEnv) -> plt.Figure:
+    """max Q on the slices of the first two and the last two axes through the target, one column a table (states, actions).
+
+    An arrow is the best action where it moves within the slice.
+    """
+    shape, names, target = env.grammar.shape, list(env.grammar.axes), env.grammar.encoding(env.target)
+    slices = [(0, 1), (len(shape) - 2, len(shape) - 1)]
+    figure, axes = plt.subplots(len(slices), len(tables), figsize=(4.6 * len(tables), 6), squeeze=False)
+    for (title, q), column in zip(tables.items(), axes.T, strict=True):
+        for (down, across), ax in zip(slices, column, strict=True):
+            cells = np.array([target] * (shape[down] * shape[across]))
+            cells[:, [down, across]] = np.indices((shape[down], shape[across])).reshape(2, -1).T
+            rows = q[np.ravel_multi_index(cells.T, shape)]
+            shown = ax.imshow(rows.max(1).reshape(shape[down], shape[across]), cmap="viridis", aspect="auto")
+            ax.figure.colorbar(shown, ax=ax, label="max Q", shrink=0.9)
+            for (y, x), action in zip(cells[:, [down, across]], rows.argmax(1), strict=True):
+                if action // 2 in (down, across) and (y, x) != (target[down], target[across]):
+                    step = 0.3 * (1 - 2 * (action % 2))
+                    dx, dy = (step, 0) if action // 2 == across else (0, step)
+                    ax.annotate("", (x + dx, y + dy), (x - dx, y - dy), arrowprops={"arrowstyle": "->", "color": "white"})
+            ax.plot(target[across], target[down], "*", ms=13, mfc="white", mec="black")
+            ax.set_xticks(range(shape[across]), env.grammar.axes[names[across]], rotation=30, ha="right", fontsize=7)
+            ax.set_yticks(range(shape[down]), env.grammar.axes[names[down]], fontsize=7)
+            ax.set(title=title, xlabel=names[across], ylabel=names[down])
+    return figure

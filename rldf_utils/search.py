@@ -1,5 +1,6 @@
 """RLDF end to end (Algorithm 1): one image in, no text; its encoding and new images out."""
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,15 +20,15 @@ class Feedback:
     """Diffusion feedback: the image of a state, what is seen in it, and its reward; each computed once.
 
     All states share one seed (section 5, insight 2: moving seeds give diverging semantics). Where a batch has room, the
-    state's unseen neighbours are made along; these are not counted as calls until the agent goes there.
+    nearest states not yet made are made along; these are not counted as calls until the agent goes there.
     """
 
     def __init__(self, model: Cache, clip: Clip, grammar: Grammar, image: np.ndarray, reward: int = 1, seed: int = 0):
         if reward not in REWARDS:
             raise ValueError(f"reward {reward!r} is not known; choose one of {', '.join(f'{k} ({v})' for k, v in REWARDS.items())}")
         self.model, self.clip, self.grammar, self.kind, self.seed = model, clip, grammar, reward, seed
-        self.target: Percept = clip.perceive([image], grammar)[0]  # Algorithm 1, line 2
         self.target_embedding = clip.embed_images([image])[0]
+        self.target: Percept = clip.read(self.target_embedding[None], grammar)[0]  # Algorithm 1, line 2
         self.env = RLDFEnv(grammar, self.target.encoding, self.reward)
         self._known: dict[int, tuple[np.ndarray, Encoding, np.ndarray]] = {}
         model.reset()
@@ -36,15 +37,28 @@ class Feedback:
         """(image, perceived encoding, embedding) of a state."""
         prompt = self.grammar.surface(self.grammar.encoding(state))
         if state not in self._known:
-            near = [int(s) for s in dict.fromkeys(self.env.transitions[state]) if s not in self._known and s != state]
-            states = [state, *near][: self.model.batch]
+            states = self._unknown_around(state)
             prompts = [self.grammar.surface(self.grammar.encoding(s)) for s in states]
             images = self.model(prompts, [self.seed] * len(states), count=False)
-            percepts = self.clip.perceive(images, self.grammar)
-            for s, image, percept, embedding in zip(states, images, percepts, self.clip.embed_images(images), strict=True):
+            embeddings = self.clip.embed_images(images)
+            for s, image, percept, embedding in zip(states, images, self.clip.read(embeddings, self.grammar), embeddings, strict=True):
                 self._known[s] = image, percept.encoding, embedding
         self.model.count([prompt], [self.seed])
         return self._known[state]
+
+    def _unknown_around(self, state: int) -> list[int]:
+        """The state and the states nearest to it that are not known yet, as many as fill a batch."""
+        found, reached, queue = [state], {state}, deque([state])
+        while queue:
+            for s in self.env.transitions[queue.popleft()].tolist():
+                if s not in reached:
+                    reached.add(s)
+                    queue.append(s)
+                    if s not in self._known:
+                        found.append(s)
+                    if len(found) >= self.model.batch:
+                        return found[: self.model.batch]
+        return found
 
     def image(self, state: int) -> np.ndarray:
         """The state's image, uint8 (height, width, 3)."""

@@ -149,20 +149,6 @@ def test_learners_depend_on_epsilon_and_reward(kind):
     assert (plain.states != trajectory(kind, landscape=-np.arange(480.0))[1].states).any()
 
 
-def value_iteration(env: RLDFEnv, gamma: float) -> np.ndarray:
-    """Q* by repeated Bellman backups: the second implementation."""
-    q = np.zeros((env.grammar.size, env.action_space.n))
-    while True:
-        new = np.zeros_like(q)
-        for state, action in np.ndindex(q.shape):
-            arrived = env.transitions[state, action]
-            rest = 0.0 if arrived == env.target else gamma * q[arrived].max()
-            new[state, action] = env.reward(arrived) + rest
-        if np.abs(new - q).max() < 1e-10:
-            return new
-        q = new
-
-
 def test_q_learning_converges_to_value_iteration(tmp_path):
     path = tmp_path / "small.cfg"
     path.write_text("S -> A B\nA -> 'x' | 'y' | 'z'\nB -> 'u' | 'v' | 'w'\n")
@@ -170,7 +156,7 @@ def test_q_learning_converges_to_value_iteration(tmp_path):
     env = RLDFEnv(grammar.load(path), target=(2, 2), landscape=landscape, terminal_bonus=10, max_steps=20)
     agent = QLearning(9, 4, epsilon=1, alpha=0.5, gamma=0.8)
     run(env, agent, 12_000)
-    wanted = value_iteration(env, 0.8)
+    wanted = env.optimal_q(0.8)
     others = np.arange(9) != env.target  # nothing is learnt about leaving the target
     assert np.ptp(wanted[others]) > 5
     np.testing.assert_allclose(agent.q[others], wanted[others], atol=1e-6)

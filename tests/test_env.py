@@ -8,7 +8,16 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from rldf_utils import grammar, rewards, world
-from rldf_utils.env import RLDFEnv, distances, perceived_landscapes, semantic_landscape, transition_table
+from rldf_utils.env import (
+    RLDFEnv,
+    ascent,
+    distances,
+    optima,
+    perceived_landscapes,
+    roughness,
+    semantic_landscape,
+    transition_table,
+)
 from rldf_utils.grammar import GrammarError
 
 BASE = grammar.load()
@@ -222,3 +231,82 @@ def test_perceived_landscapes_follow_what_was_seen_not_the_prompt():
     got = perceived_landscapes(BASE, seen, np.ones((480, 2)), (0, 0, 0, 0), np.array([1.0, -1.0]))
     assert set(got[1]) == {-1.0} and set(got[2]) == {-1.0}
     assert set(got[3]) == {0.0}
+
+
+LINE = transition_table((7,))
+HILLS = np.array([3.0, 1.0, 2.0, 2.0, 1.0, 1.0, 5.0])  # two peaks, a plateau between them, a flat foot of the higher one
+
+
+def test_optima_by_hand():
+    plateau, maximal = optima(HILLS, LINE)
+    assert [set(np.flatnonzero(plateau == p).tolist()) for p in np.flatnonzero(maximal)] == [{0}, {2, 3}, {6}]
+    assert plateau[4] == plateau[5] and not maximal[plateau[4]]  # state 5 has a higher neighbour
+
+
+def test_steepest_ascent_by_hand():
+    assert ascent(HILLS, LINE).tolist() == [0, 0, 2, 3, 3, 6, 6]
+
+
+def test_roughness_by_hand():
+    got = roughness(HILLS, LINE, distances((7,), (6,)))
+    assert got["values"] == 4 and got["optima"] == 3 and got["on_optima"] == 4 / 7
+    assert got["target_basin"] == 2 / 7 and got["largest_basin"] == 2 / 7
+    ranks, near = np.array([6, 2, 4.5, 4.5, 2, 2, 7]), np.arange(7.0)  # Spearman is Pearson on mid-ranks
+    assert got["rank_correlation"] == pytest.approx(np.corrcoef(ranks, near)[0, 1], abs=1e-12)
+
+
+def test_distance_as_a_landscape_is_one_hill():
+    env = RLDFEnv(target=TARGET)
+    got = roughness(-env.distance.astype(float), env.transitions, env.distance)
+    assert (got["optima"], got["target_basin"]) == (1, 1.0) and got["rank_correlation"] == pytest.approx(1)
+
+
+def test_every_state_is_its_own_optimum_or_climbs():
+    values = np.random.default_rng(0).normal(size=480)
+    table = transition_table(BASE.shape)
+    plateau, maximal = optima(values, table)
+    peaks = np.flatnonzero((values[table] <= values[:, None]).all(1))
+    assert len(set(plateau)) == 480 and maximal.sum() == len(peaks)  # no two values are equal
+    assert set(ascent(values, table)) == set(peaks)
+
+
+def test_moving_seeds_show_every_row_of_a_landscape():
+    env = RLDFEnv(landscape=np.stack([np.arange(480), 1000 + np.arange(480)]), stop_at_target=False)
+    env.reset(seed=0)
+    rows = [int(reward - state) for state, reward, *_ in (env.step(0) for _ in range(300))]
+    assert set(rows) == {0, 1000} and 110 < rows.count(0) < 190
+    assert (env.reward(7, draw=0), env.reward(7, draw=1)) == (7, 1007)
+
+
+def test_unrealistic_states_end_the_episode_and_cost():
+    bad = np.zeros(480, bool)
+    bad[BASE.index(NEIGHBOUR)] = True
+    for landscape in (None, lambda state: 5.0):
+        env = RLDFEnv(target=TARGET, start=TARGET, landscape=landscape, unrealistic=bad, penalty=-7.0)
+        env.reset()
+        back = int(np.flatnonzero(env.transitions[env.target] == BASE.index(NEIGHBOUR))[0])
+        assert env.step(back)[1:3] == (-7.0, True)
+    with pytest.raises(ValueError, match=r"shape \(480,\) and be false at the target"):
+        RLDFEnv(target=TARGET, unrealistic=np.ones(480, bool))
+    with pytest.raises(ValueError, match=r"shape \(480,\)"):
+        RLDFEnv(target=TARGET, unrealistic=bad[:7])
+
+
+def bellman(env: RLDFEnv, gamma: float) -> np.ndarray:
+    """Q* by repeated backups, one state and action at a time: the second implementation."""
+    q = np.zeros((env.grammar.size, env.action_space.n))
+    for _ in range(200):
+        for state, action in np.ndindex(q.shape):
+            arrived = env.transitions[state, action]
+            rest = 0.0 if env.ends[arrived] else gamma * q[arrived].max()
+            q[state, action] = np.mean([env.reward(arrived, d) for d in range(len(env.rewards))]) + rest
+    return q
+
+
+@pytest.mark.parametrize("settings", [{}, {"stop_at_target": False}, {"terminal_bonus": 20}, {"landscape": "moving"}])
+def test_optimal_q(settings):
+    smoke = grammar.load("smoke")
+    if "landscape" in settings:
+        settings = {"landscape": np.random.default_rng(0).normal(size=(3, 24)), "unrealistic": np.arange(24) == 5}
+    env = RLDFEnv(smoke, target=(1, 1, 1, 1), **settings)
+    np.testing.assert_allclose(env.optimal_q(0.8), bellman(env, 0.8), atol=1e-9)

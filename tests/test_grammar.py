@@ -230,3 +230,9 @@ def test_order_of_the_file_is_the_order_of_the_axes(tmp_path):
 def test_a_grammar_can_be_sent_to_another_process():
     copy = pickle.loads(pickle.dumps(BASE))
     assert copy.parse(copy.surface((1, 2, 3, 4))) == (1, 2, 3, 4)
+
+
+def test_a_grid_has_the_shape_that_was_asked_for():
+    grid = grammar.grid((3, 4, 2))
+    assert (grid.shape, grid.size) == ((3, 4, 2), 24)
+    assert grid.parse(grid.surface((2, 3, 1))) == (2, 3, 1)

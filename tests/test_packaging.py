@@ -21,7 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 DIRECT = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
 DEV = [Requirement(line) for line in PROJECT["dependency-groups"]["dev"]]
 LINES = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
-NOTEBOOKS = ["01_grammar_encoding", "02_environment_design", "03_agent_training_sweeps", "04_image_search"]
+NOTEBOOKS = ["01_grammar_encoding", "02_environment_design", "03_agent_training_sweeps", "04_image_search", "A2_agent_claims"]
 
 
 @cache
@@ -58,6 +58,16 @@ def test_scipy_stays_below_1_18():
     scipy = next(r for r in DIRECT if r.name == "scipy")
     assert scipy.specifier.contains("1.17.1") and not scipy.specifier.contains("1.18.0")
     assert not scipy.specifier.contains("1.18.0rc1", prereleases=True)
+
+
+def test_rays_lock_holds_what_ray_needs_beside_the_lock():
+    lines = (ROOT / "requirements-ray.txt").read_text().splitlines()
+    extra = {canonicalize_name(r.name): r for r in map(Requirement, lines)}
+    asked = Requirement(PROJECT["project"]["optional-dependencies"]["ray"][0])
+    assert asked.specifier.contains(locked_version(extra["ray"])) and not set(extra) & set(lock())
+    pytest.importorskip("ray")
+    needed = {canonicalize_name(r.name) for name in extra for r in map(Requirement, distribution(name).requires or []) if not r.marker}
+    assert set(extra) - {"ray"} <= needed <= set(extra) | set(lock())
 
 
 def test_environment_yml_agrees():
@@ -102,21 +112,22 @@ def test_lock_is_closed_and_holds_nothing_else():
 
 
 def test_every_import_is_a_declared_dependency():
-    declared = {canonicalize_name(r.name) for r in DIRECT}
+    extras = [Requirement(line) for lines in PROJECT["project"]["optional-dependencies"].values() for line in lines]
+    declared = {canonicalize_name(r.name) for r in DIRECT + extras}
     providers = packages_distributions()
     for path in (ROOT / "rldf_utils").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", None) or "rldf_utils"]
             for top in {name.split(".")[0] for name in names if isinstance(node, ast.Import | ast.ImportFrom)}:
                 if top not in sys.stdlib_module_names and top != "rldf_utils":
-                    assert {canonicalize_name(d) for d in providers[top]} & declared, f"{path.name} imports {top}, pyproject.toml lacks it"
+                    assert {canonicalize_name(d) for d in providers.get(top, [top])} & declared, f"{path.name} imports {top}, pyproject.toml lacks it"
 
 
 def texts():
     """Every text file that belongs to the project (not what was made or installed here), with what it says."""
     ours = ["*", ".ci/*", "rldf_utils/**/*", "tests/*", "notebooks/*", "data/*", "data/grammar/*", "data/models/**/*.md"]
     for path in sorted({path for pattern in ours for path in ROOT.glob(pattern) if path.is_file()}):
-        if path != Path(__file__).resolve() and path.suffix not in {".pyc", ".png"}:
+        if path != Path(__file__).resolve() and path.suffix not in {".pyc", ".nbi", ".nbc", ".png"}:
             yield path.relative_to(ROOT), path.read_text(encoding="utf-8")
 
 
@@ -215,7 +226,7 @@ def test_a_failing_notebook_is_named_and_not_taken_for_done(checkout):
     (checkout.root / "rldf_utils" / "env.py").touch()
     folder = checkout.root / "results" / "tiny" / "02_environment_design"
     status, output, ran = checkout("-k", "reproduce", FAIL="02_")
-    assert status != 0 and ran == NOTEBOOKS[:2], "with -k all that does not depend on 02 still runs, and 03 and 04 do not"
+    assert status != 0 and ran == NOTEBOOKS[:2], "with -k all that does not depend on 02 still runs, and the others do not"
     assert (folder / "partial.ipynb").read_text() == "partly\n" and not (folder / "executed.ipynb").exists()
     assert "results/tiny/02_environment_design/partial.ipynb" in "".join(output.splitlines()[-3:])
     assert checkout("reproduce")[2] == NOTEBOOKS[1:], "goes on from the last finished notebook"
@@ -236,4 +247,4 @@ def test_parameters_are_passed_on_remembered_and_refused_if_unknown(checkout):
 def test_only_paper_scale_may_use_the_network(checkout):
     for scale, expected in {"smoke": "1", "tiny": "1", "paper": ""}.items():
         checkout("reproduce", f"SCALE={scale}")
-        assert [line.split(" ")[1] for line in (checkout.root / "log").read_text().splitlines()] == [expected] * 4
+        assert [line.split(" ")[1] for line in (checkout.root / "log").read_text().splitlines()] == [expected] * len(NOTEBOOKS)

@@ -114,14 +114,20 @@ def runs(setting=("Q", 1, 0.01), **columns) -> pd.DataFrame:
     return pd.DataFrame(dict(zip(paper.SETTING, setting, strict=True)) | zeros | columns)
 
 
+def compare(table: pd.DataFrame) -> pd.DataFrame:
+    return paper.compare_table_3(table, np.random.default_rng(0), draws=50)
+
+
 def test_compare_table_3_on_known_percentiles():
     # The paper has D_f = 1 and D_max = 7 for (Q, 1, 0.01). Of 0..40 one value is below 1, one equals it.
-    table = paper.compare_table_3(runs(D_f=list(range(41)), D_max=[7.0] * 41)).set_index("statistic")
+    table = compare(runs(D_f=list(range(41)), D_max=[7.0] * 41)).set_index("statistic")
     assert list(table.index) == paper.STATISTICS
     d_f = table.loc["D_f"]
     assert (d_f.agent, d_f.reward, d_f.epsilon, d_f.paper, d_f.n) == ("Q", 1, 0.01, 1, 41)
     assert (d_f["median"], d_f.low, d_f.high) == (20, 1, 39)
     assert math.isclose(d_f.percentile, 100 * 1.5 / 41)
+    assert d_f.iqm == 20 and 14 < d_f.iqm_low < 20 < d_f.iqm_high < 26  # the middle half of 0..40
+    assert table.loc["D_max", ["iqm", "iqm_low", "iqm_high"]].tolist() == [7, 7, 7]
     assert table.percentile["D_max"] == 50  # all equal: the middle
     assert table.percentile["c_semantic"] == 100  # the paper's 43 lies above all zeros
     assert table.percentile["conv"] == 50
@@ -129,17 +135,31 @@ def test_compare_table_3_on_known_percentiles():
 
 def test_compare_table_3_takes_runs_of_a_setting_together_and_in_any_order():
     both = pd.concat([runs(D_f=[5.0, 3.0]), runs(("SARSA", 3, 0.1), D_f=[9.0, 8.0, 10.0]), runs(D_f=[4.0])])
-    table = paper.compare_table_3(both).query("statistic == 'D_f'").set_index("agent")
+    table = compare(both).query("statistic == 'D_f'").set_index("agent")
     assert table.n.to_dict() == {"Q": 3, "SARSA": 3}
     assert table["median"].to_dict() == {"Q": 4, "SARSA": 9}
     assert table.percentile.to_dict() == {"Q": 0, "SARSA": 50}
 
 
+def test_compare_table_3_draws_within_targets():
+    """Two targets that lie far apart, each without spread: the interval has no width."""
+    both = pd.concat([runs(D_f=[1.0] * 4).assign(target="near"), runs(D_f=[9.0] * 4).assign(target="far")])
+    d_f = compare(both).set_index("statistic").loc["D_f"]
+    assert (d_f.iqm, d_f.iqm_low, d_f.iqm_high, d_f.low, d_f.high, d_f.n) == (5, 5, 5, 1, 9, 8)
+
+
 def test_compare_table_3_errors():
     with pytest.raises(ValueError, match="no column conv"):
-        paper.compare_table_3(runs(D_f=[1.0]).drop(columns="conv"))
+        compare(runs(D_f=[1.0]).drop(columns="conv"))
     with pytest.raises(ValueError, match=r"Table 3 has no setting .*'Q', 1, 0.5"):
-        paper.compare_table_3(runs(("Q", 1, 0.5), D_f=[1.0]))
+        compare(runs(("Q", 1, 0.5), D_f=[1.0]))
+
+
+def test_verdicts():
+    assert paper.verdict(0.1, 0.2, 1, "tiny") == paper.verdict(-0.2, -0.1, -1, "smoke") == "reproduced at small scale"
+    assert paper.verdict(-0.2, -0.1, 1, "tiny") == "contradicted at small scale"
+    assert paper.verdict(-0.2, 0.1, 1, "tiny") == paper.verdict(0, 0, -1, "paper") == "undecided"
+    assert (paper.verdict(1, 2, 1, "paper"), paper.verdict(1, 2, -1, "paper")) == ("reproduced", "contradicted")
 
 
 def test_citation_names_the_paper():

@@ -1,16 +1,25 @@
 """Table 3's sweep: the settings, the statistics by hand, and independence of the runs."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from rldf_utils import agents, sweep
 from rldf_utils.env import RLDFEnv, semantic_landscape
-from rldf_utils.grammar import load
+from rldf_utils.grammar import grid, load
 
 BASE = load("base")
 TARGET = (1, 2, 1, 2)
 SEEN = np.array(list(BASE.states()))
+
+
+@pytest.fixture(scope="module")
+def rough():
+    """Landscapes with the rewards' three characters, and values that differ everywhere for the third."""
+    steps = semantic_landscape(BASE, TARGET)
+    return {1: steps, 2: np.sign(steps), 3: np.random.default_rng(0).normal(size=480)}
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +36,65 @@ def test_settings_are_the_rows_of_table_3():
 def test_statistics_by_hand():
     env = RLDFEnv(BASE, TARGET)
     path = [BASE.index(e) for e in ((1, 2, 1, 4), (1, 2, 1, 3), (1, 2, 1, 2), (0, 2, 1, 2))]  # distances 2 1 0 1
-    walk = agents.Trajectory(np.array(path), np.zeros(4, int), np.array([0.0, 1.0, 2.0, 1.0]), np.zeros(4, int), np.array([path[0]]))
-    row = sweep.statistics(env, walk, SEEN, TARGET)
+    table = sweep.statistics(env, np.array([path, path[::-1]]), np.array([[0.0, 1.0, 2.0, 1.0]] * 2), SEEN, TARGET)
+    row = table.iloc[0]
     assert (row["D_f"], row["D_max"], row["D_min"], row["conv"]) == (1, 2, 0, 1)
     assert row["rho"] == pytest.approx(0.5**0.5) and row["sigma2"] == pytest.approx(0.5)
     assert (row["f_semantic"], row["c_semantic"], row["return"]) == (4, 2, 4.0)
+    assert table["D_f"].tolist() == [1, 2]
+
+
+ENVIRONMENTS = {
+    "plain": {},
+    "past the goal": {"stop_at_target": False},
+    "moving seeds": {"landscape": np.random.default_rng(5).normal(size=(3, 480))},
+    "unrealistic states": {"unrealistic": np.arange(480) % 50 == 7, "terminal_bonus": 3.0},
+    "one start": {"start": (0, 0, 0, 0)},
+}
+
+
+def same(env, kind, steps, **settings):
+    """Asserts that the plain and the compiled loop agree in everything."""
+    plain, compiled = (kind(env.grammar.size, env.action_space.n, **settings) for _ in range(2))
+    wanted, got = agents.run(env, plain, steps, seed=4), sweep.run(env, compiled, steps, seed=4)
+    for name in ("states", "actions", "rewards", "episodes", "starts"):
+        assert (getattr(wanted, name) == getattr(got, name)).all(), name
+    assert (plain.q == compiled.q).all() and (plain.visits == compiled.visits).all()
+    assert plain.rng.random() == compiled.rng.random(), "the streams stand where they stood"
+
+
+@pytest.mark.parametrize("setting", sweep.SETTINGS, ids=lambda s: "-".join(map(str, s.values())))
+def test_the_compiled_loop_follows_the_plain_agents_step_for_step(setting, rough):
+    env = RLDFEnv(BASE, TARGET, rough[setting["reward"]], max_steps=60)
+    same(env, agents.AGENTS[setting["agent"]], 1000, epsilon=setting["epsilon"], seed=9)
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+@pytest.mark.parametrize("kind", agents.AGENTS)
+def test_the_compiled_loop_knows_every_kind_of_environment(name, kind):
+    same(RLDFEnv(BASE, TARGET, max_steps=37, **ENVIRONMENTS[name]), agents.AGENTS[kind], 1500, omega=0.7, epsilon=0.2, seed=2)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1.0])
+def test_the_compiled_loop_breaks_ties_alike(epsilon):
+    """With Q = 0 everywhere and no reward, every choice is a tie."""
+    env = RLDFEnv(BASE, TARGET, np.zeros(480), max_steps=50)
+    for kind in (agents.QLearning, agents.Sarsa):
+        plain, compiled = kind(480, 8, epsilon, seed=1), kind(480, 8, epsilon, seed=1)
+        plain.q[:] = compiled.q[:] = 0
+        wanted, got = agents.run(env, plain, 2000), sweep.run(env, compiled, 2000)
+        assert (wanted.actions == got.actions).all() and len(set(got.actions.tolist())) == 8
+
+
+def test_the_compiled_loop_refuses_what_it_cannot_follow():
+    with pytest.raises(ValueError, match="a function's rewards"):
+        sweep.run(RLDFEnv(BASE, TARGET, lambda state: 0.0), agents.Random(480, 8), 10)
+
+    class Other(agents.QLearning):
+        pass
+
+    with pytest.raises(ValueError, match="agents.run for Other"):
+        sweep.run(RLDFEnv(BASE, TARGET), Other(480, 8), 10)
 
 
 def test_a_run_depends_on_its_setting_and_seed_alone(landscapes):
@@ -48,6 +111,109 @@ def test_seeds_matter(landscapes):
     assert runs["return"].nunique() > 3
 
 
+def test_runs_do_not_depend_on_their_grouping(landscapes):
+    """More seeds than a task holds: the runs are those of the same seeds one by one."""
+    setting = sweep.SETTINGS[:1]
+    many, curves = sweep.sweep(BASE, landscapes, SEEN, TARGET, range(300), steps=5, settings=setting)
+    few, part = sweep.sweep(BASE, landscapes, SEEN, TARGET, range(240, 260), steps=5, settings=setting)
+    assert (many.iloc[240:260].to_numpy() == few.to_numpy()).all() and (curves[0][240:260] == part[0]).all()
+
+
+def test_ray_on_two_nodes_gives_the_same_sweep(landscapes):
+    ray = pytest.importorskip("ray")
+    cluster_utils = pytest.importorskip("ray.cluster_utils")
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=1)
+        task = (BASE, landscapes, SEEN, TARGET, range(300))
+        here, curves = sweep.sweep(*task, steps=20, settings=sweep.SETTINGS[:2])
+        there, others = sweep.sweep(*task, steps=20, settings=sweep.SETTINGS[:2], address=cluster.address)
+        assert not ray.is_initialized(), "what the sweep began, it ends"
+        pd.testing.assert_frame_equal(here, there)
+        assert all((curves[k] == others[k]).all() for k in curves)
+    finally:
+        cluster.shutdown()
+
+
+def test_without_ray_an_address_is_refused(landscapes, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ModuleNotFoundError, match="RAY_ADDRESS = 'local' needs Ray, which is not installed: make ray"):
+        sweep.sweep(BASE, landscapes, SEEN, TARGET, range(2), steps=5, address="local")
+
+
+def test_steps_to_the_goal_grow_with_the_world():
+    """In the smallest world the numbers can be read off the trajectory itself."""
+    rows = sweep.growth((2, 3, 2, 2), {"agent": "Random", "epsilon": 0.1}, range(5), cap=3000)
+    assert rows["arrived"].all() and (rows["states"] == 24).all() and np.allclose(rows["table_mb"], 24 * 8 * 8 / 1e6)
+    env = RLDFEnv(grid((2, 3, 2, 2)), (1, 2, 1, 1), np.zeros(24), max_steps=3000)
+    for row in rows.itertuples():
+        states = agents.run(env, agents.Random(24, 8, seed=row.seed), 3000, row.seed).states
+        first = int((states == env.target).argmax())
+        assert (row.steps, row.calls) == (first + 1, len(set(states[: first + 1].tolist())))
+    short = sweep.growth((4, 6, 4, 5), {"agent": "Random", "epsilon": 0.1}, range(5), cap=3)
+    assert (short["steps"] == 3).all() and not short["arrived"].any()
+
+
+def test_measures_by_hand():
+    env = RLDFEnv(BASE, TARGET)
+    away, near, goal = (BASE.index(e) for e in ((1, 2, 1, 4), (1, 2, 1, 3), TARGET))
+    states = np.array([[away, near, goal, near], [away, near, away, near]])
+    paid = np.array([[0.0, 1.0, 2.0, 2.5], [0.0, 9.0, 0.0, 9.0]])
+    assert sweep.reached(env, states, paid).tolist() == [True, False]
+    assert sweep.nearest(env, states, paid).tolist() == [0, 1]
+    assert sweep.looping(env, states, paid).tolist() == [0.5, 1]
+    assert sweep.gain_past_goal(env, states, paid).tolist() == [0.5, 0]
+    assert sweep.gain_past_goal(env, states, np.array([[3.0, 1.0, 2.0, 2.5]] * 2)).tolist() == [0, 0], "3 was found before the goal"
+
+
+def test_the_optimal_policy_is_the_best_and_may_not_arrive():
+    """Without a bonus it pays to stay near the target, since an arrival ends the rewards; with one it pays to go there."""
+    near = RLDFEnv(BASE, TARGET, max_steps=100)
+    value, arrives = sweep.optimal_return(near, episodes=40)
+    assert arrives == 0 and 2.8 < value <= 3
+    states, rewards = sweep.runs(near, {"agent": "Q", "epsilon": 0.1}, range(20), 100)
+    assert rewards.mean() < value
+    assert sweep.optimal_return(RLDFEnv(BASE, TARGET, max_steps=100, terminal_bonus=100), episodes=40)[1] == 1
+
+
+def test_convergence_falls_where_the_theorem_says():
+    env = RLDFEnv(load("smoke"), (1, 1, 1, 1), max_steps=50)
+    table = sweep.convergence(env, {"constant": None, "1/N^0.6": 0.6}, 200_000).set_index("step_size")
+    for name in ("constant", "1/N^0.6"):
+        errors = table.loc[name, "error"].to_numpy()
+        assert errors[0] > 20 and errors[-1] < 0.5 and table.loc[name, "steps"].iloc[-1] == 200_000
+
+
+def test_interquartile_mean_by_hand():
+    assert sweep.interquartile_mean(np.array([100.0, 1, 2, 3, 4, 5, 6, -50])) == 3.5
+    assert sweep.interquartile_mean(np.array([[0.0, 1, 1, 9], [4, 4, 8, 8]])).tolist() == [1, 6]
+
+
+def test_interval_has_the_width_of_theory_and_needs_its_random_state():
+    """For the mean of n normal scores, 2 x 1.96 / sqrt(n); two strata of unlike level do not widen it."""
+    scores = np.random.default_rng(0).normal(size=(2, 400)) + np.array([[0.0], [100.0]])
+    low, high = sweep.interval(scores, np.random.default_rng(1), lambda x: x.mean(-1), draws=4000)
+    assert high - low == pytest.approx(2 * 1.96 * scores.std(1).mean() / 800**0.5, rel=0.06)
+    assert low < scores.mean() < high
+    assert sweep.interval(scores, np.random.default_rng(1), draws=50) == sweep.interval(scores, np.random.default_rng(1), draws=50)
+    assert sweep.interval(scores, np.random.default_rng(1), draws=50) != sweep.interval(scores, np.random.default_rng(2), draws=50)
+
+
+def test_profile_by_hand():
+    scores = np.array([[0.0, 1.0, 2.0, 3.0]])
+    share, low, high = sweep.profile(scores, np.array([-1.0, 1.0, 2.5, 9.0]), np.random.default_rng(0))
+    assert share.tolist() == [1, 0.75, 0.25, 0]
+    assert (low <= share).all() and (share <= high).all() and low[0] == high[0] == 1 and high[3] == 0
+
+
+def test_effect_by_hand():
+    ours, other = np.array([3.0, 5.0, 4.0]), np.array([1.0, 3.0, 2.0])
+    got = sweep.effect(ours, other, np.random.default_rng(0))
+    assert (got["ours"], got["other"], got["difference"], got["low"], got["high"], got["n"]) == (4, 2, 2, 2, 2, 3)
+    got = sweep.effect(np.random.default_rng(0).normal(size=900), np.zeros(900), np.random.default_rng(1))
+    assert got["high"] - got["low"] == pytest.approx(2 * 1.96 / 30, rel=0.1)
+
+
 def test_against_random_by_hand():
     rows = []
     for setting in sweep.SETTINGS:
@@ -56,6 +222,6 @@ def test_against_random_by_hand():
                 {**setting, "seed": seed, "conv": 1 if setting["agent"] == "Q" else int(seed == 0 and setting["agent"] == "Random")}
             )
     table = sweep.against_random(pd.DataFrame(rows), "conv", np.random.default_rng(0)).set_index(["agent", "reward", "epsilon"])
-    assert len(table) == 12
+    assert len(table) == 12 and table.loc[("Q", 1, 0.01), "n"] == 4
     assert table.loc[("Q", 1, 0.01), "difference"] == 0.75 and table.loc[("SARSA", 2, 0.1), "difference"] == -0.25
     assert 0 <= table.loc[("Q", 1, 0.01), "low"] <= 0.75 <= table.loc[("Q", 1, 0.01), "high"] <= 1
