@@ -93,6 +93,14 @@ class Search:
         return {"perceived": surface(self.feedback.target.encoding), "final": surface(self.final),
                 "best_reward": float(self.trajectory.rewards.max()), "reached": self.reached, "calls": self.calls}  # fmt: skip
 
+    def visited(self) -> list[dict]:
+        """The part of the landscape that the agent saw: one row a state, with its sentence, what was seen, and its reward."""
+        surface, encoding = self.feedback.grammar.surface, self.feedback.grammar.encoding
+        return [
+            {"state": s, "prompt": surface(encoding(s)), "seen": surface(self.feedback.seen(s)), "reward": self.feedback.reward(s)}
+            for s in sorted(set(self.trajectory.states.tolist()))
+        ]
+
     @property
     def milestones(self) -> list[int]:
         """Steps (from 0) at which the reward exceeded all before: the story of the search (Figure 12)."""

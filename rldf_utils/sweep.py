@@ -197,9 +197,9 @@ def growth(shape: tuple[int, ...], setting: Mapping, seeds: Sequence[int], cap: 
     env = RLDFEnv(grammar, target, match[:-1].sum(0) + np.where(match[-1], 1.0, -1.0), max_steps=cap)
     rows = []
     for seed in seeds:
-        steps, arrived = 100, 0
+        steps, arrived = 0, 0
         while not arrived and steps < cap:
-            steps = min(10 * steps, cap)  # the same trajectory once more, but longer
+            steps = min(max(10 * steps, 1000), cap)  # the same trajectory once more, but longer
             agent = AGENTS[setting["agent"]](*env.transitions.shape, setting["epsilon"], seed=seed)
             states = run(env, agent, steps, seed).states
             arrived = int((states == env.target).argmax()) + 1 if (states == env.target).any() else 0

@@ -12,6 +12,7 @@ from rldf_utils.env import (
     RLDFEnv,
     ascent,
     distances,
+    load_landscapes,
     optima,
     perceived_landscapes,
     roughness,
@@ -290,6 +291,38 @@ def test_unrealistic_states_end_the_episode_and_cost():
         RLDFEnv(target=TARGET, unrealistic=np.ones(480, bool))
     with pytest.raises(ValueError, match=r"shape \(480,\)"):
         RLDFEnv(target=TARGET, unrealistic=bad[:7])
+
+
+def saved(path, **changes):
+    """A landscape.npz as notebook 2 writes it, for the smallest world, with one input."""
+    states = np.array(list(grammar.load("smoke").states()))
+    embeddings = np.random.default_rng(0).normal(size=(2, 24, 8))
+    whole = {"grammar": "smoke", "seen": np.stack([states, states[::-1]]), "embeddings": embeddings,
+             "inputs": ["one"], "targets": [(1, 1, 1, 1)], "target_embeddings": embeddings[0, 5:6]}  # fmt: skip
+    np.savez(path, **{key: value for key, value in (whole | changes).items() if value is not None})
+    return path
+
+
+def test_load_landscapes(tmp_path):
+    path = saved(tmp_path / "landscape.npz")
+    smoke, seen, targets, landscapes = load_landscapes(path)
+    assert (smoke.size, targets, list(landscapes)) == (24, {"one": (1, 1, 1, 1)}, ["one"])
+    assert (landscapes["one"][1] == semantic_landscape(smoke, (1, 1, 1, 1))).all() and landscapes["one"][3].argmax() == 5
+    again = load_landscapes(path, draw=1)
+    assert (again[1] == seen[::-1]).all() and (again[3]["one"][1] == landscapes["one"][1][::-1]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"embeddings": None, "inputs": None}, "has no embeddings, inputs: it is from another version; run notebook 2 again"),
+        ({"grammar": "base"}, r"holds 24 states, the grammar base.cfg has 480; run notebook 2 again"),
+        ({"target_embeddings": np.full((1, 8), np.nan)}, "embeddings that are not finite; run notebook 2 again"),
+    ],
+)
+def test_a_landscape_of_another_version_is_refused(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        load_landscapes(saved(tmp_path / "landscape.npz", **changes))
 
 
 def bellman(env: RLDFEnv, gamma: float) -> np.ndarray:

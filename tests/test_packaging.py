@@ -120,7 +120,9 @@ def test_every_import_is_a_declared_dependency():
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", None) or "rldf_utils"]
             for top in {name.split(".")[0] for name in names if isinstance(node, ast.Import | ast.ImportFrom)}:
                 if top not in sys.stdlib_module_names and top != "rldf_utils":
-                    assert {canonicalize_name(d) for d in providers.get(top, [top])} & declared, f"{path.name} imports {top}, pyproject.toml lacks it"
+                    assert {canonicalize_name(d) for d in providers.get(top, [top])} & declared, (
+                        f"{path.name} imports {top}, pyproject.toml lacks it"
+                    )
 
 
 def texts():

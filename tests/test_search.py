@@ -40,6 +40,9 @@ def test_q_learning_finds_the_image(clip, painter):
     assert found.trajectory.states[found.reached - 1] == base.index(found.final)
     assert found.calls == len({*found.trajectory.states}) < base.size, "a call for each state that was visited, none for neighbours"
     assert painter.made >= found.calls
+    rows = found.visited()
+    assert len(rows) == found.calls and [r["state"] for r in rows] == sorted({*found.trajectory.states.tolist()})
+    assert rows[0]["prompt"] == base.surface(base.encoding(rows[0]["state"])) and max(r["reward"] for r in rows) == 4
 
 
 def test_milestones_rise_and_end_at_the_best(clip, painter):
