@@ -73,6 +73,23 @@ def compare_table_3(runs: pd.DataFrame, rng: np.random.Generator, draws: int = 1
     return pd.DataFrame(rows, columns=columns)
 
 
+def layout_table_3(compared: pd.DataFrame, scale: str) -> str:
+    """Table 3 in the paper's layout, as Markdown: in each cell the paper's number, then our median and central 95 %.
+
+    Bold: the paper's number lies outside our central 95 %.
+    """
+    rows = []
+    for setting, group in compared.groupby(SETTING, sort=False):
+        row = dict(zip(SETTING, setting, strict=True))
+        for r in group.itertuples():
+            paper = f"**{r.paper:g}**" if r.paper < r.low or r.paper > r.high else f"{r.paper:g}"
+            row[r.statistic] = f"{paper}; {r.median:.3g} ({r.low:.3g} to {r.high:.3g})"
+        rows.append(row)
+    head = f"Each cell: the paper's number; ours at scale {scale}: median (2.5 to 97.5 percentile), n = {compared['n'].iloc[0]} runs a row."
+    note = "Bold: the paper's number lies outside our central 95 %."
+    return f"{head} {note}\n\n{pd.DataFrame(rows).to_markdown(index=False)}\n"
+
+
 def verdict(low: float, high: float, direction: int, scale: str) -> str:
     """What the 95 % interval of a difference says about a claim on its sign.
 

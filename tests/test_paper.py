@@ -148,6 +148,13 @@ def test_compare_table_3_draws_within_targets():
     assert (d_f.iqm, d_f.iqm_low, d_f.iqm_high, d_f.low, d_f.high, d_f.n) == (5, 5, 5, 1, 9, 8)
 
 
+def test_layout_of_table_3():
+    """The paper has D_f = 1 and D_max = 7 for (Q, 1, 0.01)."""
+    text = paper.layout_table_3(compare(runs(D_f=[2.0, 3.0, 4.0], D_max=[6.0, 7.0, 8.0])), "tiny")
+    assert "at scale tiny" in text and "n = 3 runs" in text
+    assert "**1**; 3 (2.05 to 3.95)" in text and "| 7; 7 (6.05 to 7.95)" in text
+
+
 def test_compare_table_3_errors():
     with pytest.raises(ValueError, match="no column conv"):
         compare(runs(D_f=[1.0]).drop(columns="conv"))
