@@ -9,6 +9,7 @@ import pytest
 from rldf_utils import agents, sweep
 from rldf_utils.env import RLDFEnv, semantic_landscape
 from rldf_utils.grammar import grid, load
+from rldf_utils.results import ROOT
 
 BASE = load("base")
 TARGET = (1, 2, 1, 2)
@@ -123,6 +124,7 @@ def test_ray_on_two_nodes_gives_the_same_sweep(landscapes, monkeypatch):
     ray = pytest.importorskip("ray")
     cluster_utils = pytest.importorskip("ray.cluster_utils")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # without the guard by which the notebooks' tests cut the network off
     for attempt in range(3):  # Ray gives a node 30 s to start, which a cold disk can take
         cluster = cluster_utils.Cluster()
         try:
