@@ -265,7 +265,7 @@ def sweep(grammar: Grammar, landscapes: Mapping[int, np.ndarray], seen: np.ndarr
     chunks = [seeds[i : i + 250] for i in range(0, len(seeds), 250)]
     tasks = [(grammar, target, landscapes[s["reward"]], seen, s, chunk, steps, environment) for s in settings for chunk in chunks]
     tables, parts = [], {number: [] for number in range(len(settings))}
-    with tqdm(total=len(settings) * len(seeds), desc=progress, unit="run", disable=progress is None) as bar:
+    with tqdm(total=len(settings) * len(seeds), desc=progress, unit="run", mininterval=2, disable=progress is None) as bar:
         for i, (table, curves) in enumerate(_map(tasks, address)):
             tables.append(table)
             parts[i // len(chunks)].append(curves)
