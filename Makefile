@@ -18,7 +18,6 @@ export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 endif
 export PARAMETERS
-export RAY_USAGE_STATS_ENABLED := 0
 unexport RLDF_RESULTS # make's targets are below results/
 
 .PHONY: help reproduce test lab models bench ray lint clean FORCE

@@ -1,5 +1,6 @@
 """Table 3's sweep as data: 18 settings, many seeds, one tidy row a run; and the compiled loop that makes it quick."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
@@ -144,18 +145,17 @@ def statistics(env: RLDFEnv, states: np.ndarray, rewards: np.ndarray, seen: np.n
     })  # fmt: skip
 
 
-def runs(env: RLDFEnv, setting: Mapping, seeds: Sequence[int], steps: int, **options) -> tuple[np.ndarray, np.ndarray]:
+def runs(env: RLDFEnv, setting: Mapping, seeds: Sequence[int], steps: int) -> tuple[np.ndarray, np.ndarray]:
     """One setting with many seeds: the states after each step and the rewards, each (seeds, steps).
 
     A run's random numbers depend on its seed alone, so neither the order nor the grouping of runs matters.
 
     Args:
         setting: agent ("Q", "SARSA" or "Random") and epsilon; other entries are not looked at.
-        options: for the agent: alpha, gamma, omega.
     """
     states, rewards = np.empty((len(seeds), steps), np.int32), np.empty((len(seeds), steps))
     for row, seed in enumerate(seeds):
-        agent = AGENTS[setting["agent"]](env.grammar.size, env.action_space.n, setting["epsilon"], seed=seed, **options)
+        agent = AGENTS[setting["agent"]](env.grammar.size, env.action_space.n, setting["epsilon"], seed=seed)
         trajectory = run(env, agent, steps, seed)
         states[row], rewards[row] = trajectory.states, trajectory.rewards
     return states, rewards
@@ -286,6 +286,7 @@ def _map(tasks: list[tuple], address: str):
         raise ModuleNotFoundError(f"RAY_ADDRESS = {address!r} needs Ray, which is not installed: make ray") from None
     ours = not ray.is_initialized()
     if ours:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing here reports to anyone unasked
         ray.init(None if address == "local" else address, log_to_driver=False)
     try:
         remote = ray.remote(max_retries=-1)(_part)
