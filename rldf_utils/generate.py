@@ -9,7 +9,8 @@ import io
 import json
 import warnings
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
+from math import prod
 from pathlib import Path
 from typing import Protocol
 
@@ -62,7 +63,7 @@ class Diffusers:
                  size: int | None = None, vae: tuple[str, str] | None = None, batch: int = 8, device: str | None = None):  # fmt: skip
         folder = Path(model) if Path(model).is_dir() else MODELS / str(model)
         if folder.is_dir():
-            self.source, identity = folder, fingerprint(folder)
+            self.source, identity, revision = folder, fingerprint(folder), fingerprint(folder)
         elif "/" not in str(model) or str(model).startswith((".", "/")):
             raise FileNotFoundError(
                 f"there is no model folder {model}; data/models has {', '.join(sorted(p.name for p in MODELS.iterdir() if p.is_dir()))}"
@@ -71,21 +72,15 @@ class Diffusers:
             raise ValueError(f"{model} is a hub id: name a revision (a commit), or its images cannot be made again")
         else:
             self.source, identity = str(model), f"{model}@{revision}"
-        self.revision, self.vae, self.batch = revision, vae, batch
+        self.revision, self.vae, self.batch = None if folder.is_dir() else revision, vae, batch
         self.steps, self.guidance, self.negative, self.size = steps, guidance, negative, size
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        settings = {
-            "steps": steps,
-            "guidance": guidance,
-            "negative": negative,
-            "size": size,
-            "vae": vae,
-            "batch": batch,
-            "device": self.device,
-        }
-        self.fingerprint = hashlib.sha256(json.dumps([identity, settings]).encode()).hexdigest()[:16]
+        settings = {"steps": steps, "guidance": guidance, "size": size, "vae": vae, "batch": batch, "device": self.device}
+        #: what `from_recipe` makes this model of again
+        self.recipe = {"model": str(model), "revision": revision, "negative": negative, "settings": json.dumps(settings)}
+        self.fingerprint = hashlib.sha256(json.dumps([identity, negative, settings]).encode()).hexdigest()[:16]
         self.flagged: list[tuple[str, int]] = []  #: (prompt, seed) of images that the model's own safety checker blackened
-        self._embeddings: dict[str, torch.Tensor] = {}
+        self._embedding = lru_cache(maxsize=1024)(lambda prompt: self.pipe.encode_prompt(prompt, self.device, 1, False)[0])
 
     @cached_property
     def pipe(self) -> StableDiffusionPipeline:
@@ -100,11 +95,6 @@ class Diffusers:
         if self.device == "cpu":
             pipe.unet.to(memory_format=torch.channels_last)
         return pipe.to(self.device)
-
-    def _embedding(self, prompt: str) -> torch.Tensor:
-        if prompt not in self._embeddings:
-            self._embeddings[prompt] = self.pipe.encode_prompt(prompt, self.device, 1, False)[0]
-        return self._embeddings[prompt]
 
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
@@ -124,6 +114,49 @@ class Diffusers:
                 self.flagged.append((prompt, int(seed)))
                 warnings.warn(f"the model's safety checker blackened {prompt!r}, seed {seed}", stacklevel=2)
         return (out.images[:n] * 255).round().astype(np.uint8)
+
+
+class Null:
+    """A `TextToImage` that costs nothing: noise that depends on prompt and seed. For rehearsals of a large clone.
+
+    Args:
+        size: edge, pixels.
+        batch: images a call.
+    """
+
+    def __init__(self, size: int = 8, batch: int = 64):
+        self.size, self.batch, self.fingerprint = size, batch, f"null-{size}"
+        self.recipe = {"model": "null", "revision": "", "negative": "", "settings": json.dumps({"size": size, "batch": batch})}
+
+    def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
+        shape = self.size, self.size, 3
+        keys = [f"{seed} {prompt}".encode() for prompt, seed in zip(prompts, seeds, strict=True)]
+        return np.stack([np.frombuffer(hashlib.shake_128(key).digest(prod(shape)), np.uint8).reshape(shape) for key in keys])
+
+
+@lru_cache(maxsize=2)
+def from_recipe(model: str, revision: str, negative: str, settings: str) -> TextToImage:
+    """The model that wrote this `recipe`; kept, so that a process loads it once.
+
+    Raises:
+        ValueError: a model folder that has changed since.
+    """
+    options = json.loads(settings)
+    if model == "null":
+        return Null(**options)
+    made = Diffusers(model, revision=revision, negative=negative, **options)
+    if made.recipe["revision"] != revision:
+        raise ValueError(f"the model folder {model} holds {made.recipe['revision']}; the recipe wants {revision}: fetch that version")
+    return made
+
+
+def png(pixels: np.ndarray, **text: str) -> bytes:
+    """uint8 (height, width, 3) as a PNG file, with text chunks; the same bytes for the same arguments."""
+    info, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
+    for key, value in text.items():
+        info.add_text(key, value)
+    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
 
 
 class Cache:
@@ -166,10 +199,7 @@ class Cache:
         return None
 
     def _write(self, path: Path, pixels: np.ndarray) -> None:
-        info, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
-        info.add_text("sha256", hashlib.sha256(pixels.tobytes()).hexdigest())
-        Image.fromarray(pixels).save(buffer, "PNG", pnginfo=info)
-        write(path, buffer.getvalue())
+        write(path, png(pixels, sha256=hashlib.sha256(pixels.tobytes()).hexdigest()))
 
     def count(self, prompts: Sequence[str], seeds: Sequence[int]) -> None:
         """Count these as calls; for images that were made ahead because a batch had room."""

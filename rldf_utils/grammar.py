@@ -20,7 +20,7 @@ import pandas as pd
 from rldf_utils.results import DATA
 
 Encoding = tuple[int, ...]  #: one integer an axis, in the grammar's axis order
-SHIPPED = ("smoke", "base", "large", "full")  #: grammars in data/grammar
+SHIPPED = ("smoke", "base", "large", "full", "names")  #: grammars in data/grammar
 NUMERALS = frozenset({"no", "one", "two", "three", "four", "five", "six", "many"})  #: may stand in several axes
 
 
@@ -161,11 +161,13 @@ def _left_recursive(cfg: nltk.CFG) -> list[str]:
     return [str(symbol) for symbol in walk(cfg.start(), [])]
 
 
-def load(path: str | Path = "base") -> Grammar:
+def load(path: str | Path = "base", nouns: Sequence[str] | None = None) -> Grammar:
     """Read a grammar file.
 
     Args:
-        path: a file, or "smoke" (24 states), "base" (480), "large" (4,320), "full" (every axis that the world draws).
+        path: a file, or "smoke" (24 states), "base" (480), "large" (4,320), "full" (every axis that the world draws),
+            "names" (the object axis alone: plain class names).
+        nouns: words that take the place of the file's Noun rule, each 'word' or 'singular/plural'.
 
     Raises:
         GrammarError: not UTF-8, not in NLTK's notation, left recursion, an unknown symbol, an unused rule, an empty
@@ -179,6 +181,8 @@ def load(path: str | Path = "base") -> Grammar:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise GrammarError(f"{path} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}") from None
+    if nouns is not None:
+        text = re.sub(r"^Noun -> .*$", lambda _: "Noun -> " + " | ".join(map(repr, nouns)), text, flags=re.MULTILINE)
     if not re.search(r"^[^\S\n]*[^\s#%]", text, re.MULTILINE):
         raise GrammarError(f"{path} has no rules")
     if empty := re.search(r"^\s*(\S+)\s*->[\s|]*$", text, re.MULTILINE):

@@ -66,6 +66,25 @@ def image_grid(images: Sequence[np.ndarray], titles: Sequence[str] | None = None
     return figure
 
 
+def side_by_side(rows: dict[str, Sequence[Sequence[np.ndarray]]], titles: Sequence[str], size: float = 0.75) -> plt.Figure:
+    """Contact sheet: one row a class, in it one block of pictures a set, the same number in each; titles over the blocks."""
+    each = len(next(iter(rows.values()))[0])
+    widths = ([1] * each + [0.4]) * len(titles)
+    figure, axes = plt.subplots(len(rows), len(widths) - 1, figsize=(size * sum(widths) + 0.8, size * len(rows) + 0.4), squeeze=False,
+                                gridspec_kw={"width_ratios": widths[:-1], "wspace": 0.02, "hspace": 0.02})  # fmt: skip
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    for (label, blocks), line in zip(rows.items(), axes, strict=True):
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
+        for k, block in enumerate(blocks):
+            for i, image in enumerate(block):
+                line[k * (each + 1) + i].imshow(image)
+    for k, title in enumerate(titles):
+        axes[0, k * (each + 1)].set_title(title, loc="left", fontsize=9)
+    return figure
+
+
 def trajectory(image: np.ndarray, search: Search, most: int = 8) -> plt.Figure:
     """Figure 12: the input and the pictures at the search's milestones (the last `most` of them)."""
     walk, feedback, steps = search.trajectory, search.feedback, search.milestones[-most:]

@@ -1,6 +1,5 @@
 """Table 3's sweep as data: 18 settings, many seeds, one tidy row a run; and the compiled loop that makes it quick."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
@@ -9,6 +8,7 @@ import pandas as pd
 from numba import njit
 from tqdm import tqdm
 
+from rldf_utils import cluster
 from rldf_utils.agents import AGENTS, GAMMA, Agent, QLearning, Random, Sarsa, Trajectory
 from rldf_utils.env import RLDFEnv
 from rldf_utils.grammar import Encoding, Grammar, grid
@@ -266,35 +266,13 @@ def sweep(grammar: Grammar, landscapes: Mapping[int, np.ndarray], seen: np.ndarr
     tasks = [(grammar, target, landscapes[s["reward"]], seen, s, chunk, steps, environment) for s in settings for chunk in chunks]
     tables, parts = [], {number: [] for number in range(len(settings))}
     with tqdm(total=len(settings) * len(seeds), desc=progress, unit="run", mininterval=2, disable=progress is None) as bar:
-        for i, (table, curves) in enumerate(_map(tasks, address)):
+        for i, (table, curves) in enumerate(cluster.over(_part, tasks, address)):
             tables.append(table)
             parts[i // len(chunks)].append(curves)
             bar.update(len(table))
     table = pd.concat(tables, ignore_index=True)
     names = [*settings[0], "seed"]
     return table[names + [c for c in table if c not in names]], {number: np.concatenate(part) for number, part in parts.items()}
-
-
-def _map(tasks: list[tuple], address: str):
-    """`_part` of every task, in order, here or on Ray, which runs a task again if its worker or node is lost."""
-    if not address:
-        yield from map(_part, tasks)
-        return
-    try:
-        import ray
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(f"RAY_ADDRESS = {address!r} needs Ray, which is not installed: make ray") from None
-    ours = not ray.is_initialized()
-    if ours:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing here reports to anyone unasked
-        ray.init(None if address == "local" else address, log_to_driver=False)
-    try:
-        remote = ray.remote(max_retries=-1)(_part)
-        for part in [remote.remote(task) for task in tasks]:
-            yield ray.get(part)
-    finally:
-        if ours:
-            ray.shutdown()
 
 
 def interquartile_mean(scores: np.ndarray) -> np.ndarray:

@@ -233,7 +233,8 @@ def _layout(frequency: str, density: str, acting: bool, rng: np.random.Generator
     return objects, people
 
 
-def _paste(canvas: np.ndarray, rgba: np.ndarray, x: int, y: int) -> None:
+def paste(canvas: np.ndarray, rgba: np.ndarray, x: int, y: int) -> None:
+    """Lay a sprite on a canvas, uint16 (64, 64, 3), its upper left corner at (x, y)."""
     height, width = min(rgba.shape[0], SIZE - y), min(rgba.shape[1], SIZE - x)
     region = canvas[y : y + height, x : x + width]
     part = rgba[:height, :width]
@@ -253,12 +254,13 @@ def _weather(kind: str, variant: int) -> np.ndarray:
     return mask
 
 
-def render(semantics: Mapping[str, str], seed: int) -> np.ndarray:
+def render(semantics: Mapping[str, str], seed: int, codepoint: str | None = None) -> np.ndarray:
     """Paint one picture of the semantics.
 
     Args:
         semantics: axis name -> word, e.g. {"Noun": "dog", "Frequency": "two"}; missing axes take `DEFAULTS`.
         seed: chooses layout, mirror images and the painting of the scene.
+        codepoint: another OpenMoji glyph in place of the noun's.
 
     Returns:
         uint8 (64, 64, 3), the same bytes for the same arguments, always.
@@ -285,10 +287,10 @@ def render(semantics: Mapping[str, str], seed: int) -> np.ndarray:
     for x, y, size in people:
         if verb and word["Age"] == "young":
             x, y, size = x + 4, y + size - 16, 16
-        _paste(canvas, sprite(glyph, size, style, "", bool(rng.integers(2))), x, y)
-    glyph = nouns()[word["Noun"]][0]
+        paste(canvas, sprite(glyph, size, style, "", bool(rng.integers(2))), x, y)
+    glyph = codepoint or nouns()[word["Noun"]][0]
     for x, y, size in objects:
-        _paste(canvas, sprite(glyph, size, style, word["Colour"], bool(rng.integers(2))), x, y)
+        paste(canvas, sprite(glyph, size, style, word["Colour"], bool(rng.integers(2))), x, y)
     variant = int(rng.integers(VARIANTS))
     if word["Weather"] == "in the rain":
         canvas[_weather("in the rain", variant)] = (70, 100, 150)

@@ -120,30 +120,14 @@ def test_runs_do_not_depend_on_their_grouping(landscapes):
     assert (many.iloc[240:260].to_numpy() == few.to_numpy()).all() and (curves[0][240:260] == part[0]).all()
 
 
-def test_ray_on_two_nodes_gives_the_same_sweep(landscapes, monkeypatch):
+def test_ray_on_two_nodes_gives_the_same_sweep(landscapes, two_nodes):
     ray = pytest.importorskip("ray")
-    cluster_utils = pytest.importorskip("ray.cluster_utils")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # without the guard by which the notebooks' tests cut the network off
-    for attempt in range(3):  # Ray gives a node 30 s to start, which a cold disk can take
-        cluster = cluster_utils.Cluster()
-        try:
-            for _ in range(2):
-                cluster.add_node(num_cpus=1, include_dashboard=False)
-            break
-        except Exception as error:
-            cluster.shutdown()
-            if "timed out during startup" not in str(error) or attempt == 2:
-                raise
-    try:
-        task = (BASE, landscapes, SEEN, TARGET, range(300))
-        here, curves = sweep.sweep(*task, steps=20, settings=sweep.SETTINGS[:2])
-        there, others = sweep.sweep(*task, steps=20, settings=sweep.SETTINGS[:2], address=cluster.address)
-        assert not ray.is_initialized(), "what the sweep began, it ends"
-        pd.testing.assert_frame_equal(here, there)
-        assert all((curves[k] == others[k]).all() for k in curves)
-    finally:
-        cluster.shutdown()
+    task = (BASE, landscapes, SEEN, TARGET, range(300))
+    here, curves = sweep.sweep(*task, steps=20, settings=sweep.SETTINGS[:2])
+    there, others = sweep.sweep(*task, steps=20, settings=sweep.SETTINGS[:2], address=two_nodes.address)
+    assert not ray.is_initialized(), "what the sweep began, it ends"
+    pd.testing.assert_frame_equal(here, there)
+    assert all((curves[k] == others[k]).all() for k in curves)
 
 
 def test_without_ray_an_address_is_refused(landscapes, monkeypatch):

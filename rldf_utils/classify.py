@@ -1,0 +1,131 @@
+"""Classifiers that see a clone in training and the real thing in the test (section 4, Table 2)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn.functional import affine_grid, cross_entropy, grid_sample, interpolate
+from torchvision.models import resnet18
+from tqdm import tqdm
+
+MEAN, SPREAD = 118.0, 60.0  #: of ImageNet's pixels, roughly; one for all channels
+STEMS = ("imagenet", "cifar")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a ResNet-18 is trained: SGD with Nesterov momentum 0.9, one cosine after a short warm-up, random resized crops and flips."""
+
+    stem: str  #: "imagenet": 7x7, stride 2, max-pool (torchvision's); "cifar": 3x3, stride 1, no pool, 16 times the work
+    size: int  #: edge in pixels, of training's last third and of the test
+    epochs: int
+    early: int | None = None  #: edge in pixels of training's first two thirds (progressive resizing); None: the same
+    batch: int = 256
+    crop: float = 0.35  #: least area of a random crop
+    rate: float = 0.2  #: peak learning rate
+    decay: float = 1e-4  #: weight decay
+    smoothing: float = 0.0  #: of the labels
+
+
+RECIPES = {
+    "paper": Recipe("cifar", 224, 200),  # the recipe of the code that the paper cites as [1]
+    "tiny": Recipe("imagenet", 64, 12, early=32, batch=32, rate=0.05, decay=5e-4, smoothing=0.1),
+    "smoke": Recipe("imagenet", 32, 1, batch=16, rate=0.05),
+}
+
+
+def network(classes: int, stem: str = "imagenet") -> torch.nn.Module:
+    """torchvision's ResNet-18, untrained; images (n, 3, height, width) to logits (n, classes)."""
+    if stem not in STEMS:
+        raise ValueError(f"stem {stem!r} is not known; choose one of {', '.join(STEMS)}")
+    model = resnet18(num_classes=classes)
+    if stem == "cifar":
+        model.conv1 = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        torch.nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+        model.maxpool = torch.nn.Identity()
+    return model
+
+
+def augment(pixels: torch.Tensor, size: int, rng: np.random.Generator, least: float = 0.35) -> torch.Tensor:
+    """Random resized crops (area 0.35 to 1, aspect 3/4 to 4/3) and mirror images, all of a batch in one go.
+
+    Args:
+        pixels: float (n, 3, height, width).
+
+    Returns:
+        (n, 3, size, size); the same distribution of crops as torchvision's RandomResizedCrop.
+    """
+    n = len(pixels)
+    area, aspect = rng.uniform(least, 1, n), np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3), n))
+    width, height = np.minimum(np.sqrt(area * aspect), 1), np.minimum(np.sqrt(area / aspect), 1)
+    theta = np.zeros((n, 2, 3), np.float32)
+    theta[:, 0, 0], theta[:, 1, 1] = width * rng.choice([-1, 1], n), height
+    theta[:, 0, 2], theta[:, 1, 2] = rng.uniform(-1, 1, n) * (1 - width), rng.uniform(-1, 1, n) * (1 - height)
+    if pixels.shape[-1] >= 2 * size:
+        pixels = interpolate(pixels, (size, size), mode="area")
+    grid = affine_grid(torch.from_numpy(theta).to(pixels.device), [n, 3, size, size], align_corners=False)
+    return grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
+
+
+def train(pixels: np.ndarray, labels: np.ndarray, classes: int, recipe: Recipe, seed: int = 0, progress: str | None = None,
+          device: str | None = None) -> torch.nn.Module:  # fmt: skip
+    """A ResNet-18 trained from nothing.
+
+    Args:
+        pixels: uint8 (n, height, width, 3), may be mapped from disk; labels: (n,), 0 to classes - 1.
+        seed: of weights, order and crops.
+        progress: label of a progress bar; None shows none.
+
+    Raises:
+        ValueError: fewer than two images, or labels outside the classes.
+    """
+    if len(labels) != len(pixels) or len(labels) < 2 or not 0 <= min(labels) <= max(labels) < classes:
+        raise ValueError(f"{len(pixels)} images with {len(labels)} labels in {min(labels)}..{max(labels)} cannot train {classes} classes")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    rng = np.random.default_rng(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = network(classes, recipe.stem).to(device, memory_format=torch.channels_last).train()
+    decayed, plain = [p for p in model.parameters() if p.ndim > 1], [p for p in model.parameters() if p.ndim == 1]
+    groups = [{"params": decayed, "weight_decay": recipe.decay}, {"params": plain, "weight_decay": 0}]
+    optimizer = torch.optim.SGD(groups, lr=recipe.rate, momentum=0.9, nesterov=True, fused=True)
+    per_epoch = max(1, len(labels) // recipe.batch)
+    steps = recipe.epochs * per_epoch
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, steps, pct_start=0.15, cycle_momentum=False)
+    for step in tqdm(range(steps), desc=progress, unit="step", mininterval=2, disable=progress is None):
+        if step % per_epoch == 0:
+            order = rng.permutation(len(labels))
+        part = np.sort(order[(step % per_epoch) * recipe.batch :][: recipe.batch])
+        size = recipe.size if recipe.early is None or step >= 2 * steps // 3 else recipe.early
+        x = augment(as_tensor(pixels[part], device), size, rng, recipe.crop).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            loss = cross_entropy(model(x), torch.from_numpy(labels[part]).to(device), label_smoothing=recipe.smoothing)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+    return model.eval()
+
+
+@torch.inference_mode()
+def predict(model: torch.nn.Module, pixels: np.ndarray, size: int, batch: int = 256) -> np.ndarray:
+    """The likeliest class of each image, int64 (n,); images uint8 (n, height, width, 3), scaled to `size`."""
+    device = next(model.parameters()).device
+    out = []
+    for start in range(0, len(pixels), batch):
+        x = as_tensor(pixels[start : start + batch], device)
+        if x.shape[-1] != size:
+            x = interpolate(x, (size, size), mode="bicubic", antialias=True)
+        out.append(model(x.contiguous(memory_format=torch.channels_last)).argmax(1).cpu().numpy())
+    return np.concatenate(out)
+
+
+def accuracy(predicted: Sequence[int], labels: Sequence[int]) -> float:
+    """Top-1 accuracy, 0 to 1."""
+    return float(np.mean(np.asarray(predicted) == np.asarray(labels)))
+
+
+def as_tensor(pixels: np.ndarray, device: str) -> torch.Tensor:
+    """uint8 (n, height, width, 3) to float (n, 3, height, width), centred and scaled."""
+    return torch.from_numpy(np.array(pixels)).to(device).permute(0, 3, 1, 2).float().sub(MEAN).div(SPREAD)

@@ -1,0 +1,296 @@
+"""A clone of a labelled image set (section 4, Figures 2 and 15): a manifest first, then its images, then their sha256.
+
+One row of the manifest is one image, and holds all that is needed to make it again, byte for byte. Work is done in tasks
+of a few rows; a file appears under its final name whole or not at all, so that a run which was killed goes on where it
+was and ends with the same bytes. Exactly one run works on a folder at a time.
+"""
+
+import errno
+import fcntl
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from rldf_utils import cluster
+from rldf_utils.generate import TextToImage, from_recipe, png
+from rldf_utils.grammar import Grammar
+from rldf_utils.results import write
+
+RECIPE = ["model", "revision", "negative", "settings"]  #: the columns that `generate.from_recipe` takes
+TASK = 32  #: rows a task, in the folder layout; a kill loses at most one task a worker
+END = b"IEND\xaeB`\x82"  #: how a whole PNG file ends
+
+
+def balanced(shape: Sequence[int], n: int, rng: np.random.Generator) -> np.ndarray:
+    """`n` encodings in which every word of every axis stands equally often, up to one; (n, axes) integers.
+
+    Each axis is balanced by itself, as in a Latin hypercube, and the axes are independent of one another.
+    """
+    return np.stack([rng.permutation(np.resize(rng.permutation(size), n)) for size in shape], axis=1)
+
+
+def plan(classes: pd.DataFrame, grammar: Grammar, counts: Mapping[str, int], recipe: Mapping[str, str], seed: int = 0,
+         shard: int = 0) -> pd.DataFrame:  # fmt: skip
+    """The manifest of a clone: one row an image, sha256 still empty.
+
+    Args:
+        classes: columns class_id and noun (a word of the grammar's Noun axis), one row a class.
+        grammar: its other axes are balanced within each class and split; with none, all prompts of a class are one.
+        counts: images a class of each split, such as {"train": 1508, "val": 56}.
+        recipe: of the model, see `generate.Diffusers`.
+        seed: chooses encodings and image seeds; those of a class and split depend on nothing else.
+        shard: 0 for ImageNet's folder layout; else rows a tar file, over which the classes are shuffled.
+
+    Raises:
+        ValueError: a class twice, or a noun that the grammar lacks.
+    """
+    if classes["class_id"].duplicated().any():
+        raise ValueError(f"classes twice: {', '.join(sorted(classes['class_id'][classes['class_id'].duplicated()]))}")
+    nouns = grammar.axes["Noun"]
+    if unknown := set(classes["noun"]) - set(nouns):
+        raise ValueError(f"the grammar has no noun {', '.join(map(repr, sorted(unknown)))}")
+    column, parts = list(grammar.axes).index("Noun"), []
+    for split, n in counts.items():
+        for class_id, noun in zip(classes["class_id"], classes["noun"], strict=True):
+            stream = np.random.SeedSequence([seed, *f"{split} {class_id}".encode()])
+            codes = balanced(grammar.shape, n, np.random.default_rng(stream.spawn(1)[0]))
+            codes[:, column] = nouns.index(noun)
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "path": [f"{split}/{class_id}/{class_id}_{i:06d}.png" for i in range(n)],
+                        "split": split,
+                        "class_id": class_id,
+                        "noun": noun,
+                        "prompt": [grammar.surface(tuple(code)) for code in codes.tolist()],
+                        "encoding": ["-".join(map(str, code)) for code in codes.tolist()],
+                        "seed": stream.generate_state(n).astype(np.int64),
+                    }
+                )
+            )
+    rows = pd.concat(parts, ignore_index=True).assign(**recipe, shard="", sha256="")
+    if shard:
+        rows = rows.sample(frac=1, random_state=seed).sort_values("split", kind="stable", ignore_index=True)
+        number = rows.groupby("split").cumcount() // shard
+        rows["shard"] = rows["split"] + "-" + number.astype(str).str.zfill(6) + ".tar"
+    return rows
+
+
+def remake(row: pd.Series) -> bytes:
+    """The PNG file of one row of a manifest, made again from that row alone.
+
+    Raises:
+        ValueError: the row has a sha256 and the new file has another: other package versions, or another kind of machine.
+    """
+    data = next(_pngs([row], from_recipe(*row[RECIPE])))
+    if row["sha256"] not in ("", _digest(data)):
+        raise ValueError(f"{row['path']} came out with other bytes than its manifest says: other versions, or another kind of machine")
+    return data
+
+
+def clone(manifest: pd.DataFrame, folder: Path, address: str = "", progress: str | None = "clone") -> pd.DataFrame:
+    """Make the images of a manifest that are not there yet, and write down the sha256 of all.
+
+    Args:
+        manifest: of `plan`. It is written first, to folder/manifest.parquet.
+        address: "" for this process; "local" or a Ray cluster's address, whose nodes share the folder.
+        progress: label of a progress bar; None shows none.
+
+    Returns:
+        The manifest with its sha256; every file was read or written in this run, and one that was damaged made anew.
+
+    Raises:
+        ValueError: the folder holds another clone, or an image comes out with other bytes than before.
+        BlockingIOError: another run works on the folder.
+        OSError: the folder cannot be written; what is done stays good.
+    """
+    folder, done = Path(folder), 0
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder):
+            known = _agreed(manifest, folder)
+            for left in folder.rglob(".*.*"):
+                left.unlink()  # what a killed run was writing
+            tasks = ((folder, part) for part in _tasks(known))
+            digests = []
+            with tqdm(total=len(known), desc=progress, unit="image", mininterval=1, disable=progress is None) as bar:
+                gpu = '"device": "cuda"' in known["settings"].iloc[0]
+                for part in cluster.over(_make, tasks, address, gpu):
+                    digests += part
+                    done = len(digests)
+                    bar.update(len(part))
+            finished = known.assign(sha256=digests)
+            if not finished.equals(known):
+                _save(finished, folder)
+            return finished
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        what = f"{folder} cannot be written: {error.strerror}. {done:,} of {len(manifest):,} images were done in this run"
+        raise OSError(error.errno, f"{what}, and what is done stays good: mend it and run again to go on") from error
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """The manifest of a clone.
+
+    Raises:
+        FileNotFoundError: the folder holds none.
+    """
+    path = Path(folder) / "manifest.parquet"
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no clone in {folder}: manifest.parquet is missing")
+    return pd.read_parquet(path)
+
+
+def verify(folder: Path) -> dict[str, list[str]]:
+    """Read a whole clone again: the paths that are `missing`, `damaged` (another sha256) or `extra` (in no row)."""
+    folder, manifest = Path(folder), read(folder)
+    found: dict[str, list[str]] = {"missing": [], "damaged": [], "extra": []}
+    files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"manifest.parquet", ".lock"}
+    sharded = bool(manifest["shard"].iloc[0])
+    found["extra"] = sorted(files - set(manifest["shard" if sharded else "path"]))
+    for rows in _tasks(manifest):
+        there = dict(_members(folder / rows["shard"].iloc[0])) if sharded else {}
+        for path, wanted in zip(rows["path"], rows["sha256"], strict=True):
+            digest = there.get(path) if sharded else _digest((folder / path).read_bytes()) if path in files else None
+            if digest != wanted:
+                found["missing" if digest is None else "damaged"].append(path)
+    return found
+
+
+def evenness(words: pd.DataFrame, sizes: Mapping[str, int]) -> pd.DataFrame:
+    """How evenly the words of each axis stand in each class: their entropy over its maximum, 0 (one word only) to 1.
+
+    Args:
+        words: class_id and one column of word numbers an axis, one row an image.
+        sizes: words an axis.
+
+    Returns:
+        (classes, axes).
+    """
+
+    def share(column: pd.Series) -> float:
+        p = column.value_counts(normalize=True).to_numpy()
+        return float(-(p * np.log(p)).sum() / np.log(sizes[column.name]))
+
+    return words.groupby("class_id")[list(sizes)].agg(share)
+
+
+def encodings(manifest: pd.DataFrame, grammar: Grammar) -> pd.DataFrame:
+    """The planned word numbers of every image: class_id and one column an axis."""
+    codes = manifest["encoding"].str.split("-", expand=True).astype(int).set_axis(list(grammar.axes), axis=1)
+    return codes.assign(class_id=manifest["class_id"])
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds the folder for this process; the system lets go of it when the process ends, however it ends."""
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(f"another run is at work on {folder}; wait for it, or take another folder") from None
+        yield
+
+
+def _agreed(manifest: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """The folder's manifest if it is of the same plan; else this one, written."""
+    if not (folder / "manifest.parquet").exists():
+        if strangers := [p.name for p in folder.iterdir() if not p.name.startswith(".")]:
+            raise ValueError(f"{folder} has no manifest but holds {', '.join(sorted(strangers)[:3])}; take an empty folder")
+        _save(manifest, folder)
+    known, wanted = read(folder), manifest.reset_index(drop=True)
+    if len(known) != len(wanted):
+        raise ValueError(f"{folder} holds another clone, of {len(known):,} images, not {len(wanted):,}; take a new folder")
+    if other := [c for c in wanted if c != "sha256" and not known[c].equals(wanted[c].astype(known[c].dtype))]:
+        raise ValueError(f"{folder} holds another clone; it differs in {', '.join(other)}; take a new folder")
+    return known
+
+
+def _save(manifest: pd.DataFrame, folder: Path) -> None:
+    write(folder / "manifest.parquet", manifest.to_parquet(index=False))
+
+
+def _tasks(manifest: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    if manifest["shard"].iloc[0]:
+        yield from (rows for _, rows in manifest.groupby("shard", sort=False))
+    else:
+        yield from (manifest[start : start + TASK] for start in range(0, len(manifest), TASK))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _pngs(rows: Sequence[Mapping], model: TextToImage) -> Iterator[bytes]:
+    for start in range(0, len(rows), model.batch):
+        part = rows[start : start + model.batch]
+        for row, pixels in zip(part, model([r["prompt"] for r in part], [r["seed"] for r in part]), strict=True):
+            yield png(pixels, prompt=row["prompt"])
+
+
+def _make(task: tuple[Path, pd.DataFrame]) -> list[str]:
+    """Make what is missing of some rows (a whole tar file, or single images) and return the sha256 of each."""
+    folder, frame = task
+    rows = frame.to_dict("records")
+    digests = _shard(folder, rows) if rows[0]["shard"] else _files(folder, rows)
+    for row, digest in zip(rows, digests, strict=True):
+        if row["sha256"] not in ("", digest):
+            raise ValueError(f"{row['path']} came out with other bytes than its manifest says: other versions, or another kind of machine")
+    return digests
+
+
+def _files(folder: Path, rows: list[dict]) -> list[str]:
+    digests = {}
+    for row in rows:
+        path = folder / row["path"]
+        data = path.read_bytes() if path.exists() else b""
+        if data.endswith(END) and row["sha256"] in ("", _digest(data)):
+            digests[row["path"]] = _digest(data)
+    missing = [row for row in rows if row["path"] not in digests]
+    for row, data in zip(missing, _pngs(missing, from_recipe(*(rows[0][c] for c in RECIPE))), strict=True):
+        write(folder / row["path"], data)
+        digests[row["path"]] = _digest(data)
+    return [digests[row["path"]] for row in rows]
+
+
+def _shard(folder: Path, rows: list[dict]) -> list[str]:
+    """A WebDataset tar file: of each image its PNG, its class id (.cls) and its row (.json), in the order of the rows."""
+    path = folder / rows[0]["shard"]
+    there = list(_members(path)) if path.exists() else []
+    if [name for name, _ in there] == [row["path"] for row in rows] and all(
+        row["sha256"] in ("", digest) for row, (_, digest) in zip(rows, there, strict=True)
+    ):
+        return [digest for _, digest in there]
+    buffer, digests = io.BytesIO(), []
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for row, data in zip(rows, _pngs(rows, from_recipe(*(rows[0][c] for c in RECIPE))), strict=True):
+            meta = {key: value for key, value in row.items() if key != "sha256"}
+            digests.append(_digest(data))
+            for name, content in ((".png", data), (".cls", row["class_id"].encode()), (".json", json.dumps(meta).encode())):
+                info = tarfile.TarInfo(row["path"].removesuffix(".png") + name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    write(path, buffer.getvalue())
+    return digests
+
+
+def _members(path: Path) -> Iterator[tuple[str, str]]:
+    """(path, sha256) of every image of a tar file, up to where it can be read; of none if its end is cut off."""
+    try:
+        if path.stat().st_size % tarfile.RECORDSIZE:
+            return
+        with tarfile.open(path) as tar:
+            for member in tar:
+                if member.name.endswith(".png"):
+                    yield member.name, _digest(tar.extractfile(member).read())
+    except (FileNotFoundError, tarfile.TarError):
+        return

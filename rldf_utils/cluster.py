@@ -1,0 +1,41 @@
+"""One function over many tasks: in this process, or on a Ray cluster with the same results."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+
+def over(function: Callable, tasks: Iterable, address: str = "", gpu: bool = False) -> Iterator:
+    """`function` of every task, in order.
+
+    Args:
+        function: one task to its result; a task may run more than once, since one whose worker or node is lost runs again.
+        address: "" for this process; "local" or a cluster's address for Ray (extra `ray`).
+        gpu: on Ray, whether a task needs a GPU of its own.
+
+    Raises:
+        ModuleNotFoundError: an address without Ray.
+    """
+    if not address:
+        yield from map(function, tasks)
+        return
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(f"RAY_ADDRESS = {address!r} needs Ray, which is not installed: make ray") from None
+    ours = not ray.is_initialized()
+    if ours:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing here reports to anyone unasked
+        ray.init(None if address == "local" else address, log_to_driver=False)
+    try:
+        remote = ray.remote(max_retries=-1, num_gpus=int(gpu))(function)
+        room, pending = 4 * int(ray.cluster_resources().get("CPU", 1)), deque()  # a window: a million tasks need no memory
+        for task in tasks:
+            pending.append(remote.remote(task))
+            if len(pending) >= room:
+                yield ray.get(pending.popleft())
+        while pending:
+            yield ray.get(pending.popleft())
+    finally:
+        if ours:
+            ray.shutdown()

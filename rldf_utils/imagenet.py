@@ -1,0 +1,188 @@
+"""ImageNet-100 and the sets around it (section 3.1, Tables 1 and 2), and their stand-ins of the OpenMoji world.
+
+| Table 1 | scale "paper", below data/raw | below |
+|---|---|---|
+| IN | imagenet100/train, imagenet100/val (or the whole of ImageNet) | renders in photo style |
+| Sketch | imagenet-sketch | line drawings |
+| Im-R | imagenet-r | flat, painted, pixelated, silhouettes; half of them in another colour |
+| Im-A | imagenet-a | the same photos made hard: tiny, cut off, hidden, crowded or dark |
+| Im-O | imagenet-o | photos of 50 things that are none of the 100 nouns |
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from rldf_utils import grammar, world
+from rldf_utils.generate import png
+from rldf_utils.perceive import ImageError, read_image
+from rldf_utils.results import CACHE, DATA, choose, write
+
+SETS = {"IN": "imagenet100", "Sketch": "imagenet-sketch", "Im-R": "imagenet-r", "Im-A": "imagenet-a", "Im-O": "imagenet-o"}
+OTHERS = """1F98A 1F43B 1F43C 1F428 1F42F 1F984 1F98C 1F40A 1F988 1F42C 1F577 1F997 1F982 1F351 1F350 1F34B 1F965 1F336 1F33D 1F954
+            1F9C5 1F95A 1F35F 1F32D 1F37F 1F36B 1F36D 2615 1F37A 1F52A 1F527 2702 1F4CF 1F58A 1F4E6 1F4BB 1F5A8 1F50B 1F526 1F56F
+            1F9F9 1F9FA 1F6C1 1F6BD 1F6CF 1F68C 1F69A 1F6F4 1F6A2 2693""".split()  #: glyphs of none of the 100 nouns
+RENDITIONS = ("a flat icon of", "an oil painting of", "a pixel art picture of", "a silhouette of")
+SEEDS = 2**41  #: where the seeds of these pictures begin; those that trained a model lie below 2^31
+FULL = grammar.load("full")
+
+
+def classes(scale: str) -> pd.DataFrame:
+    """The 100 classes in the order of their ids, which is the order of torchvision's ImageFolder.
+
+    Returns:
+        class_id, label (the raw name), noun (ours, 'singular/plural'), ambiguous (whether the raw name means several
+        things). At paper scale: CMC's list, as the paper uses it; below, the nouns of the OpenMoji world.
+    """
+    if scale == "paper":
+        table = pd.read_csv(DATA / "imagenet" / "imagenet100.csv", keep_default_na=False)
+        table["ambiguous"] = table["ambiguous"] == "yes"
+    else:
+        nouns = FULL.words["Noun"]
+        ids = [world.nouns()[noun.split("/")[0]][0] for noun in nouns]
+        table = pd.DataFrame({"class_id": ids, "label": [n.split("/")[0] for n in nouns], "noun": nouns, "ambiguous": False})
+    return table.sort_values("class_id", ignore_index=True)[["class_id", "label", "noun", "ambiguous"]]
+
+
+def check(folder: Path, wanted: Iterable[str]) -> None:
+    """Refuse a folder that lacks classes; other lists called ImageNet-100 share 8 to 12 with the paper's.
+
+    Args:
+        folder: one folder a class, named by class id; more classes than wanted do no harm (all of ImageNet).
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: classes are missing; the message names what is missing and what is there instead.
+    """
+    folder, wanted = Path(folder), set(wanted)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is missing; put the set there, one folder a class, or a link to it")
+    there = {p.name for p in folder.iterdir() if p.is_dir()}
+    if missing := sorted(wanted - there):
+        other = sorted(there - wanted)
+        raise ValueError(
+            f"{folder} is another list of classes: it has {len(wanted) - len(missing)} of the {len(wanted)}. "
+            f"Missing {len(missing)}: {', '.join(missing[:5])}, ...; instead {len(other)} others: {', '.join(other[:5])}, ... "
+            "The paper's list is data/imagenet/imagenet100.csv."
+        )
+
+
+def picture(name: str, noun: str, rng: np.random.Generator) -> np.ndarray:
+    """One picture of a stand-in set, uint8 (64, 64, 3).
+
+    Count, people and place are drawn evenly; weather, time of day, and people's looks and deeds are plain in every
+    second picture, and the first two in all sketches. `noun` is not looked at for Im-O.
+    """
+    choose("set", name, SETS)
+    words = {axis: words[rng.integers(len(words))] for axis, words in FULL.axes.items()}
+    for axis in ("Weather", "Time", "Age", "Tone", "Gender", "Verb"):
+        if rng.random() < 0.5 or (name == "Sketch" and axis in ("Weather", "Time")):
+            words[axis] = world.DEFAULTS[axis]
+    style = {"Sketch": "a line drawing of", "Im-R": RENDITIONS[rng.integers(4)]}.get(name, "a photo of")
+    colour = words["Colour"] if name == "Im-R" and rng.random() < 0.5 else ""
+    words |= {"Noun": noun, "Style": style, "Colour": colour}
+    other = OTHERS[rng.integers(len(OTHERS))] if name == "Im-O" else None
+    image = world.render(words, SEEDS + int(rng.integers(2**40)), codepoint=other)
+    return hard(image, words, rng) if name == "Im-A" else image
+
+
+def hard(image: np.ndarray, words: dict[str, str], rng: np.random.Generator) -> np.ndarray:
+    """A picture made hard in one of five ways, as ImageNet-A's pictures are for a network."""
+    match rng.choice(["tiny", "cut off", "hidden", "crowded", "dark"]):
+        case "tiny":
+            out = world.background(words["Scene"], int(rng.integers(world.VARIANTS))).copy()
+            x, y = rng.integers(0, 40, 2)
+            out[y : y + 24, x : x + 24] = np.asarray(Image.fromarray(image).resize((24, 24), Image.Resampling.BOX))
+        case "cut off":
+            out = np.concatenate([image[:1].repeat(20, 0), image[:-20]])
+        case "hidden":
+            out = image.copy()
+            out[24:, :] = np.where((np.arange(64) + rng.integers(8)) % 8 < 5, 70, out[24:].transpose(2, 0, 1)).transpose(1, 2, 0)
+        case "crowded":
+            out = image.astype(np.uint16)
+            for x, y in 8 * rng.integers(0, 7, (7, 2)):
+                glyph = OTHERS[rng.integers(len(OTHERS))]
+                world.paste(out, world.sprite(glyph, 16), x, y)
+        case "dark":
+            out = image * 0.2 + rng.integers(0, 24, image.shape)
+    return out.astype(np.uint8)
+
+
+def folder(scale: str, name: str, split: str, table: pd.DataFrame, into: Path, each: int) -> Path:
+    """A set in ImageNet's layout: found at paper scale, else painted into `into`/name/split.
+
+    Args:
+        table: of `classes`, or some of its rows.
+        split: "train" or "val"; the other sets than IN have one.
+        each: pictures a class to be painted, the same ones for the same arguments.
+
+    Raises:
+        FileNotFoundError, ValueError: see `check`.
+    """
+    if scale == "paper":
+        path = DATA / "raw" / SETS[choose("set", name, SETS)] / (split if name == "IN" else "")
+        check(path, table["class_id"] if name in ("IN", "Sketch") else ())
+        return path
+    for class_id, noun in zip(table["class_id"], table["noun"], strict=True):
+        for i in range(each):
+            rng = np.random.default_rng([i, *f"{name} {split} {class_id}".encode()])
+            path = into / name / split / class_id / f"{class_id}_{i:06d}.png"
+            write(path, png(picture(name, noun.split("/")[0], rng)))
+    return into / name / split
+
+
+def arrays(folder: Path, size: int, classes: Iterable[str] | None = None) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """A folder of images, read once; the next time it is only mapped into memory.
+
+    Args:
+        folder: one folder a class.
+        size: edge in pixels; images are scaled to it (PIL, bicubic) by their shorter side and cut in the middle.
+        classes: the class ids to be read; None takes all there are.
+
+    Returns:
+        pixels, uint8 (n, size, size, 3), read-only; labels, int64 (n,), positions in the third; class ids, sorted, which
+        is torchvision's ImageFolder's order.
+
+    Raises:
+        FileNotFoundError: no such folder, or no images in it.
+        ImageError: files that are no images; all are named and counted, none is dropped silently.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    names = sorted(classes if classes is not None else (p.name for p in folder.iterdir() if p.is_dir()))
+    files = [(p, label) for label, name in enumerate(names) for p in sorted((folder / name).iterdir()) if not p.name.startswith(".")]
+    if not files:
+        raise FileNotFoundError(f"{folder} has no images in folders named by class")
+    labels = np.array([label for _, label in files])
+    stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p, _ in files]
+    path = CACHE.parent / "arrays" / f"{hashlib.sha256(repr((stamps, size)).encode()).hexdigest()[:16]}.npy"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial.npy")
+        pixels, broken = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(files), size, size, 3)), []
+        for row, (file, _) in zip(pixels, files, strict=True):
+            try:
+                row[...] = _scaled(read_image(file), size)
+            except ImageError as error:
+                broken.append(str(error))
+        pixels.flush()
+        if broken:
+            partial.unlink()
+            raise ImageError(f"{len(broken)} of {len(files)} files of {folder} cannot be read: {'; '.join(broken[:5])}")
+        partial.rename(path)
+    return np.load(path, mmap_mode="r"), labels, names
+
+
+def _scaled(image: np.ndarray, size: int) -> np.ndarray:
+    height, width = image.shape[:2]
+    if (height, width) == (size, size):
+        return image
+    edge = min(height, width)
+    left, top = (width - edge) / 2, (height - edge) / 2
+    box = (left, top, left + edge, top + edge)
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, box))

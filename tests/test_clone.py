@@ -1,0 +1,351 @@
+"""The clone: a balanced manifest, and the same bytes whatever kills the run."""
+
+import errno
+import hashlib
+import io
+import itertools
+import multiprocessing
+import os
+import random
+import signal
+import tarfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from PIL import Image
+
+from rldf_utils import clone, generate, grammar
+
+FULL = grammar.load("full")
+CLASSES = pd.DataFrame({"class_id": ["1F34C", "1F436", "1F697"], "noun": ["banana", "dog", "car"]})
+COUNTS = {"train": 9, "val": 4}
+NULL = generate.Null(batch=4).recipe
+
+
+def small(**options) -> pd.DataFrame:
+    return clone.plan(CLASSES, FULL, COUNTS, NULL, **options)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every file of a folder with its sha256."""
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module", params=[0, 5], ids=["folders", "shards"])
+def whole(request, tmp_path_factory):
+    """(plan, contents) of a clone that nothing interrupted."""
+    manifest, folder = small(shard=request.param), tmp_path_factory.mktemp("whole")
+    clone.clone(manifest, folder, progress=None)
+    return manifest, contents(folder)
+
+
+def in_child(work) -> int:
+    """Exit code of `work` in a forked process, negative for a signal."""
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+# The plan.
+
+
+@pytest.mark.parametrize("n", [1, 7, 60, 1508])
+def test_balanced_axes_are_balanced_up_to_one(n):
+    codes = clone.balanced(FULL.shape, n, np.random.default_rng(0))
+    assert codes.shape == (n, len(FULL.shape))
+    for axis, size in enumerate(FULL.shape):
+        counts = np.bincount(codes[:, axis], minlength=size)
+        assert len(counts) == size and counts.max() - counts.min() <= 1 and counts.sum() == n
+
+
+def test_balanced_axes_are_independent():
+    codes = clone.balanced((4, 4), 1600, np.random.default_rng(0))
+    joint = np.zeros((4, 4))
+    np.add.at(joint, tuple(codes.T), 1)
+    assert abs(joint - 100).max() < 40
+
+
+def test_plan_has_each_image_once_and_a_row_says_all():
+    manifest = small()
+    assert len(manifest) == 3 * 13 and manifest["path"].is_unique and manifest["seed"].is_unique
+    assert manifest.groupby(["class_id", "split"]).size().unstack().to_numpy().tolist() == [[9, 4]] * 3
+    for row in manifest.itertuples():
+        code = tuple(map(int, row.encoding.split("-")))
+        assert row.prompt == FULL.surface(code) and FULL.decode(code)["Noun"] == row.noun
+        assert row.path.split("/")[:2] == [row.split, row.class_id]
+    assert manifest[clone.RECIPE].drop_duplicates().to_dict("records") == [NULL]
+
+
+def test_a_class_does_not_depend_on_the_others_and_seeds_matter():
+    one = clone.plan(CLASSES[1:2], FULL, {"val": 4}, NULL)
+    pd.testing.assert_frame_equal(one, small().query("class_id == '1F436' and split == 'val'").reset_index(drop=True))
+    assert not set(small(seed=1)["seed"]) & set(small()["seed"])
+
+
+def test_plan_refuses_a_class_twice_and_an_unknown_noun():
+    with pytest.raises(ValueError, match="classes twice: 1F436"):
+        clone.plan(CLASSES.iloc[[0, 1, 1]], FULL, COUNTS, NULL)
+    with pytest.raises(ValueError, match="no noun 'unicorn'"):
+        clone.plan(CLASSES.assign(noun="unicorn"), FULL, COUNTS, NULL)
+
+
+def test_shards_mix_the_classes_and_hold_every_row_once():
+    manifest = small(shard=5)
+    assert sorted(manifest["path"]) == sorted(small()["path"])
+    sizes = manifest.groupby("shard").size()
+    assert sizes.to_dict() == {**{f"train-00000{i}.tar": 5 for i in range(5)}, "train-000005.tar": 2,
+                               "val-000000.tar": 5, "val-000001.tar": 5, "val-000002.tar": 2}  # fmt: skip
+    assert manifest.groupby("shard")["class_id"].nunique().max() > 1
+
+
+def test_evenness_is_one_for_all_words_and_zero_for_one():
+    words = pd.DataFrame({"class_id": ["a"] * 4 + ["b"] * 4, "x": [0, 1, 2, 3, 2, 2, 2, 2], "y": [0, 0, 1, 1, 0, 0, 0, 1]})
+    table = clone.evenness(words, {"x": 4, "y": 2})
+    assert table.loc["a"].tolist() == pytest.approx([1, 1]) and table.loc["b", "x"] == 0
+    assert table.loc["b", "y"] == pytest.approx(-(0.75 * np.log2(0.75) + 0.25 * np.log2(0.25)))
+    planned = clone.evenness(clone.encodings(small(), FULL), {a: n for a, n in zip(FULL.axes, FULL.shape, strict=True) if a != "Noun"})
+    assert planned.to_numpy().min() > 0.8
+
+
+# The images.
+
+
+def test_every_file_is_its_row(tmp_path):
+    finished = clone.clone(small(), tmp_path, progress=None)
+    pd.testing.assert_frame_equal(finished, clone.read(tmp_path))
+    assert clone.verify(tmp_path) == {"missing": [], "damaged": [], "extra": []}
+    model = generate.Null(batch=4)
+    for _, row in finished.iterrows():
+        data = (tmp_path / row["path"]).read_bytes()
+        assert data == clone.remake(row) and hashlib.sha256(data).hexdigest() == row["sha256"]
+        with Image.open(io.BytesIO(data)) as image:
+            assert image.text == {"prompt": row["prompt"]}
+            assert (np.asarray(image) == model([row["prompt"]], [row["seed"]])[0]).all()
+
+
+def test_a_shard_holds_image_class_and_row(tmp_path):
+    finished = clone.clone(small(shard=5), tmp_path, progress=None)
+    assert clone.verify(tmp_path) == {"missing": [], "damaged": [], "extra": []}
+    with tarfile.open(tmp_path / "val-000000.tar") as tar:
+        names = tar.getnames()
+        rows = finished[finished["shard"] == "val-000000.tar"]
+        assert names == [p.removesuffix(".png") + end for p in rows["path"] for end in (".png", ".cls", ".json")]
+        assert tar.extractfile(names[0]).read() == clone.remake(rows.iloc[0])
+        assert tar.extractfile(names[1]).read().decode() == rows["class_id"].iloc[0]
+
+
+def test_a_tiny_diffusion_clone_is_the_same_in_any_order(tmp_path):
+    recipe = generate.Diffusers("tiny-sd-v1", steps=2).recipe
+    manifest = clone.plan(CLASSES[:2], FULL, {"val": 3}, recipe)
+    first = clone.clone(manifest, tmp_path / "a", progress=None)
+    again = clone.clone(manifest[::-1].reset_index(drop=True), tmp_path / "b", progress=None)
+    assert dict(zip(first["path"], first["sha256"], strict=True)) == dict(zip(again["path"], again["sha256"], strict=True))
+    assert hashlib.sha256(clone.remake(first.iloc[4])).hexdigest() == first["sha256"][4]
+    with pytest.raises(ValueError, match="holds .*; the recipe wants 0000"):
+        clone.remake(first.iloc[0].replace(first["revision"][0], "0000"))
+
+
+# Whatever stops a run.
+
+
+@pytest.mark.parametrize("call", ["replace", "mkdir", "unlink", "write"])
+def test_killed_at_every_file_system_step_it_ends_with_the_same_bytes(call, whole, tmp_path):
+    manifest, wanted = whole
+    for step in range(1000):
+        folder = tmp_path / str(step)
+
+        def work(folder=folder, step=step):
+            calls = itertools.count()
+
+            def deadly(original, after):
+                def act(*arguments, **options):
+                    if next(calls) == step:
+                        if after:
+                            original(*arguments, **options)
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    return original(*arguments, **options)
+
+                return act
+
+            if call == "write":
+                Path.mkdir(folder, exist_ok=True)
+                Torn.limit = step
+                clone.write = Torn.write
+            else:
+                owner = Path if call in ("unlink", "mkdir") else os
+                setattr(owner, call, deadly(getattr(owner, call), after=step % 2))
+            clone.clone(manifest, folder, progress=None)
+
+        code = in_child(work)
+        clone.clone(manifest, folder, progress=None)
+        assert contents(folder) == wanted
+        if code == 0:
+            assert step > {"unlink": -1, "mkdir": 0}.get(call, 5), "the steps were met"
+            return
+        assert code == -signal.SIGKILL
+    raise AssertionError("no end")
+
+
+class Torn:
+    """`results.write`, killed in the middle of the writing of one file."""
+
+    limit = 0
+
+    @classmethod
+    def write(cls, path, content):
+        if cls.limit == 0:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (path.parent / f".{path.name}.torn").write_bytes(content[: len(content) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        cls.limit -= 1
+        return generate.write(path, content)
+
+
+def test_killed_at_thirty_random_moments_it_ends_with_the_same_bytes(whole, tmp_path):
+    manifest, wanted = whole
+    quick, killed = generate.Null.__call__, 0
+
+    def slow(self, prompts, seeds):
+        time.sleep(0.01)
+        return quick(self, prompts, seeds)
+
+    def work():
+        generate.Null.__call__ = slow
+        clone.clone(manifest, folder, progress=None)
+
+    for attempt in range(30):
+        folder = tmp_path / str(attempt)
+        process = multiprocessing.get_context("fork").Process(target=work)
+        process.start()
+        time.sleep(random.Random(attempt).uniform(0.005, 0.15))
+        process.kill()
+        process.join()
+        killed += process.exitcode == -signal.SIGKILL
+        clone.clone(manifest, folder, progress=None)
+        assert contents(folder) == wanted
+    assert killed > 15
+
+
+def test_nothing_is_made_twice(whole, tmp_path, monkeypatch):
+    manifest, wanted = whole
+    made, quick = [], generate.Null.__call__
+    monkeypatch.setattr(generate.Null, "__call__", lambda self, prompts, seeds: made.extend(seeds) or quick(self, prompts, seeds))
+    clone.clone(manifest, tmp_path, progress=None)
+    assert sorted(made) == sorted(manifest["seed"])
+    clone.clone(manifest, tmp_path, progress=None)
+    assert len(made) == len(manifest), "a finished clone is only read"
+    assert contents(tmp_path) == wanted
+
+
+def test_a_damaged_or_lost_file_is_made_again(whole, tmp_path):
+    manifest, wanted = whole
+    clone.clone(manifest, tmp_path, progress=None)
+    names = [name for name in wanted if name.endswith((".png", ".tar"))]
+    (tmp_path / names[0]).write_bytes((tmp_path / names[0]).read_bytes()[: -700 if names[0].endswith(".tar") else -3])
+    (tmp_path / names[1]).unlink()
+    (tmp_path / "stranger.txt").touch()
+    found = clone.verify(tmp_path)
+    assert (len(found["missing"]) + len(found["damaged"])) >= 2 and found["extra"] == ["stranger.txt"]
+    (tmp_path / "stranger.txt").unlink()
+    clone.clone(manifest, tmp_path, progress=None)
+    assert contents(tmp_path) == wanted
+
+
+def test_another_image_than_the_manifest_says_is_an_error(tmp_path):
+    finished = clone.clone(small(), tmp_path, progress=None)
+    finished.assign(sha256="0" * 64).to_parquet(tmp_path / "manifest.parquet", index=False)
+    with pytest.raises(ValueError, match="other bytes than its manifest says"):
+        clone.clone(small(), tmp_path, progress=None)
+    with pytest.raises(ValueError, match="other bytes than its manifest says"):
+        clone.remake(finished.assign(sha256="0" * 64).iloc[0])
+
+
+def test_another_clone_in_the_folder_is_refused(tmp_path):
+    clone.clone(small(), tmp_path, progress=None)
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match="another clone; it differs in prompt, encoding, seed; take a new folder"):
+        clone.clone(small(seed=1), tmp_path, progress=None)
+    with pytest.raises(ValueError, match="of 39 images, not 13"):
+        clone.clone(small()[:13], tmp_path, progress=None)
+    assert contents(tmp_path) == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(ValueError, match="no manifest but holds thesis.txt"):
+        clone.clone(small(), tmp_path / "mine", progress=None)
+
+
+def test_a_second_run_on_the_folder_says_so(tmp_path):
+    with clone._alone(tmp_path):
+        with pytest.raises(BlockingIOError, match="another run is at work on"):
+            clone.clone(small(), tmp_path, progress=None)
+        assert in_child(lambda: clone.clone(small(), tmp_path, progress=None)) == 1
+    clone.clone(small(), tmp_path, progress=None)
+
+
+def test_a_full_disk_is_a_clear_error_and_what_is_done_stays_good(whole, tmp_path, monkeypatch):
+    manifest, wanted = whole
+    left = iter(range(5))
+
+    def full(path, content):
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return generate.write(path, content)
+
+    monkeypatch.setattr(clone, "write", full)
+    with pytest.raises(OSError, match=r"No space left on device. \d+ of 39 images were done.*stays good.*run again"):
+        clone.clone(manifest, tmp_path, progress=None)
+    done = {name: digest for name, digest in contents(tmp_path).items() if name.endswith((".png", ".tar"))}
+    assert len(done) == 4 and done.items() <= wanted.items()
+    monkeypatch.undo()
+    clone.clone(manifest, tmp_path, progress=None)
+    assert contents(tmp_path) == wanted
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_a_clear_error(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OSError, match="cannot be written: Permission denied"):
+        clone.clone(small(), tmp_path / "new", progress=None)
+
+
+def test_a_folder_without_a_clone_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="manifest.parquet is missing"):
+        clone.verify(tmp_path)
+
+
+@pytest.mark.parametrize("shard", [0, 50], ids=["folders", "shards"])
+def test_on_a_cluster_that_loses_a_worker_and_a_node_the_bytes_are_the_same(shard, two_nodes, tmp_path):
+    """A third node joins, works, and dies with all it has; so does a worker of another node."""
+    ray = pytest.importorskip("ray")
+    manifest = clone.plan(CLASSES, FULL, {"train": 600}, generate.Null(64, batch=4).recipe, shard=shard)
+    clone.clone(manifest, tmp_path / "here", progress=None)
+    doomed, lost = two_nodes.add_node(num_cpus=1), []
+
+    def sabotage():
+        while len(list((tmp_path / "there").rglob("*.png" if not shard else "*.tar"))) < (90 if not shard else 3):
+            time.sleep(0.01)
+        worker = next(p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] and p.info["cmdline"][0].startswith("ray::_make"))
+        worker.kill()
+        lost.append("worker")
+        time.sleep(0.3)
+        two_nodes.remove_node(doomed, allow_graceful=False)
+        lost.append("node")
+
+    ray.init(two_nodes.address, log_to_driver=False)
+    try:
+        thread = threading.Thread(target=sabotage)
+        thread.start()
+        finished = clone.clone(manifest, tmp_path / "there", address=two_nodes.address, progress=None)
+        still_at_work = len(lost)
+        thread.join()
+    finally:
+        ray.shutdown()
+    assert lost == ["worker", "node"] and still_at_work, "they were lost while the clone was made"
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
+    assert clone.verify(tmp_path / "there") == {"missing": [], "damaged": [], "extra": []} and finished["path"].is_unique

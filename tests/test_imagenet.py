@@ -1,0 +1,122 @@
+"""ImageNet-100 and its stand-ins: the paper's list, the sets of Table 1, and reading folders."""
+
+import numpy as np
+import pytest
+from torchvision.datasets import ImageFolder
+
+from rldf_utils import grammar, imagenet, world
+
+AMBIGUOUS = {"bonnet", "wing", "reel", "chime", "iron", "pirate", "mortarboard", "boxer", "papillon", "tub"}
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setattr(imagenet, "CACHE", tmp_path / "cache" / "images")
+
+
+def test_the_paper_s_hundred_classes():
+    table = imagenet.classes("paper")
+    assert len(table) == 100 and table["class_id"].is_unique and table["noun"].is_unique
+    assert table["class_id"].str.fullmatch(r"n\d{8}").all() and table["class_id"].is_monotonic_increasing
+    assert set(table["label"][table["ambiguous"]]) == AMBIGUOUS
+    pairs = dict(zip(table["label"], table["class_id"], strict=True))
+    assert pairs["robin"] == "n01558993" and pairs["stinkhorn"] == "n13040303" and pairs["boxer"] == "n02108089"
+    for row in table[table["ambiguous"]].itertuples():
+        assert row.noun.split("/")[0].lower() != row.label, "an ambiguous name has a name of our own"
+
+
+@pytest.mark.parametrize("name", ["names", "full"])
+def test_the_nouns_fit_the_grammars(name):
+    words = grammar.load(name, imagenet.classes("paper")["noun"])
+    assert len(words.axes["Noun"]) == 100
+    for state in (0, words.size // 3, words.size - 1):
+        assert words.parse(words.surface(words.encoding(state))) == words.encoding(state)
+
+
+def test_the_stand_in_classes_are_the_world_s_nouns_in_the_order_of_their_ids():
+    table = imagenet.classes("tiny")
+    assert len(table) == 100 and table["class_id"].is_monotonic_increasing
+    assert set(table["label"]) == set(world.nouns()) and not table["ambiguous"].any()
+
+
+def make_folders(root, names):
+    for name in names:
+        (root / name).mkdir(parents=True)
+
+
+def test_another_imagenet_100_is_refused_with_the_difference(tmp_path):
+    wanted = list(imagenet.classes("paper")["class_id"])
+    make_folders(tmp_path / "other", wanted[:8] + [f"n9999{i:04d}" for i in range(92)])
+    with pytest.raises(ValueError, match=r"has 8 of the 100. Missing 92: n0\d+, .*instead 92 others: n99990000, .*imagenet100.csv"):
+        imagenet.check(tmp_path / "other", wanted)
+    make_folders(tmp_path / "whole", [*wanted, "n99990000"])
+    imagenet.check(tmp_path / "whole", wanted)
+    with pytest.raises(FileNotFoundError, match="put the set there"):
+        imagenet.check(tmp_path / "none", wanted)
+
+
+@pytest.mark.parametrize("name", imagenet.SETS)
+def test_a_stand_in_set_is_the_same_for_ever_and_varied(name):
+    pictures = [imagenet.picture(name, "dog", np.random.default_rng(i)) for i in range(12)]
+    assert all(p.shape == (64, 64, 3) and p.dtype == np.uint8 for p in pictures)
+    assert len({p.tobytes() for p in pictures}) == 12
+    assert (imagenet.picture(name, "dog", np.random.default_rng(3)) == pictures[3]).all()
+
+
+def test_the_sets_differ_as_their_names_say():
+    def mean(name, noun="dog"):
+        return np.stack([imagenet.picture(name, noun, np.random.default_rng(i)) for i in range(20)]).astype(float)
+
+    photos, sketches = mean("IN"), mean("Sketch")
+    assert sketches.std(-1).mean() < 0.2 * photos.std(-1).mean(), "line drawings have hardly any colour"
+    assert (mean("Im-O", "dog") == mean("Im-O", "banana")).all(), "Im-O shows none of the nouns"
+    assert not set(imagenet.OTHERS) & {glyph for glyph, _ in world.nouns().values()}
+    hard = mean("Im-A")
+    assert all((h != p).mean() > 0.05 for h, p in zip(hard, photos, strict=True)), "each is another picture than the photo"
+    with pytest.raises(ValueError, match="set = 'ImageNet-V2' is not known"):
+        imagenet.picture("ImageNet-V2", "dog", np.random.default_rng(0))
+
+
+def test_arrays_are_imagefolder_s_in_imagefolder_s_order(tmp_path):
+    table = imagenet.classes("tiny").iloc[[70, 3, 40]]
+    folder = imagenet.folder("tiny", "IN", "val", table, tmp_path, 2)
+    pixels, labels, names = imagenet.arrays(folder, 64)
+    theirs = ImageFolder(folder)
+    assert names == theirs.classes and labels.tolist() == theirs.targets
+    assert all((np.asarray(theirs[i][0]) == pixels[i]).all() for i in range(6))
+    assert isinstance(pixels, np.memmap) and not pixels.flags.writeable
+    some, few, _ = imagenet.arrays(folder, 32, classes=names[1:])
+    assert some.shape == (4, 32, 32, 3) and few.tolist() == [0, 0, 1, 1]
+
+
+def test_arrays_are_read_once_and_anew_after_a_change(tmp_path, monkeypatch):
+    folder = imagenet.folder("tiny", "IN", "val", imagenet.classes("tiny").iloc[:2], tmp_path, 2)
+    first, _, _ = imagenet.arrays(folder, 64)
+    reads = []
+    real = imagenet.read_image
+    monkeypatch.setattr(imagenet, "read_image", lambda path: reads.append(path) or real(path))
+    imagenet.arrays(folder, 64)
+    assert not reads
+    sorted(folder.rglob("*.png"))[0].unlink()
+    assert len(imagenet.arrays(folder, 64)[0]) == 3 and len(reads) == 3
+
+
+def test_scaling_keeps_the_middle_of_the_shorter_side():
+    image = np.zeros((20, 60, 3), np.uint8)
+    image[:, 20:40] = 200
+    assert abs(imagenet._scaled(image, 10)[:, 1:-1].astype(int) - 200).max() < 4
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no images in folders named by class"):
+        imagenet.arrays(tmp_path, 64)
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        imagenet.arrays(tmp_path / "none", 64)
+
+
+def test_at_paper_scale_the_users_folder_is_checked(tmp_path, monkeypatch):
+    monkeypatch.setattr(imagenet, "DATA", tmp_path)
+    with pytest.raises(FileNotFoundError, match="imagenet100/train is missing"):
+        imagenet.folder("paper", "IN", "train", imagenet.classes("tiny"), tmp_path, 1)
+    make_folders(tmp_path / "raw" / "imagenet-o", ["n00000001"])
+    assert imagenet.folder("paper", "Im-O", "val", imagenet.classes("tiny"), tmp_path, 1).name == "imagenet-o"
