@@ -2,8 +2,10 @@
 # make reproduce [SCALE=smoke|tiny|paper] [PARAMETERS="-p SEED 3"] [PYTHON=/a/python3.11]
 SCALE ?= tiny
 PARAMETERS ?=
+BENCH ?= agents fid classify clone
 PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
-NOTEBOOKS := 01_grammar_encoding 02_environment_design 03_agent_training_sweeps 04_image_search A2_agent_claims
+NOTEBOOKS := 01_grammar_encoding 02_environment_design 03_agent_training_sweeps 04_image_search 06_imagenet100_cloning \
+  07_resnet18_classification 08_fid_kid_imagenet_variants A2_agent_claims
 MODELS := A1_train_tiny_models
 executed = $(1:%=results/$(SCALE)/%/executed.ipynb)
 
@@ -29,9 +31,9 @@ test: .venv/.ray ## run all tests, every notebook at SCALE=smoke included
 lab: .venv/.installed ## open JupyterLab; step through notebooks/
 	.venv/bin/jupyter lab
 models: $(call executed,$(MODELS)) ## train the tiny models from nothing (notebook A1)
-bench: .venv/.installed ## measure speed against peers and limits, to results/bench/
-	.venv/bin/python tests/bench/agents.py
-ray: .venv/.ray ## add Ray, for RAY_ADDRESS in notebook 3
+bench: .venv/.ray ## measure speed against peers and limits, to results/bench/ (half an hour; BENCH="fid clone" for some)
+	for part in $(BENCH); do .venv/bin/python tests/bench/$$part.py || exit 1; done
+ray: .venv/.ray ## add Ray, for RAY_ADDRESS in notebooks 3 and 6
 lint: .venv/.installed ## ruff over code and notebooks
 	.venv/bin/ruff check .
 data/SHA256SUMS: FORCE
@@ -56,7 +58,7 @@ clean: ## remove caches and partly executed copies; results, models and .venv st
 	touch $@
 
 CODE := $(shell find rldf_utils data/grammar -type f -not -name '.*' -not -name '*.pyc')
-INPUTS := $(shell find data/models data/paper data/examples -type f -not -name '.*')
+INPUTS := $(shell find data/models data/paper data/examples data/imagenet -type f -not -name '.*')
 # Notebooks side by side (-j) must not each use every core: that is several times slower than one after the other.
 THREADS = $(if $(findstring jobserver,$(MAKEFLAGS)),OMP_NUM_THREADS=1 )
 # An executed copy counts as done only with its metrics.json beside it.
@@ -70,6 +72,7 @@ $(call executed,$(NOTEBOOKS) $(MODELS)): results/$(SCALE)/%/executed.ipynb: note
 	@mv $(@D)/partial.ipynb $@
 $(call executed,$(NOTEBOOKS)): $(INPUTS)
 $(call executed,03_agent_training_sweeps 04_image_search A2_agent_claims): $(call executed,02_environment_design)
+$(call executed,07_resnet18_classification 08_fid_kid_imagenet_variants): $(call executed,06_imagenet100_cloning)
 
 # Results made with other PARAMETERS are not up to date. A name that no notebook knows is refused before anything runs.
 STAMP := results/$(SCALE)/.parameters

@@ -181,3 +181,19 @@ def test_two_processes_share_a_cache(tmp_path):
     assert outputs[0] == outputs[1] and outputs[0].endswith(" 0")
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) == 60 and not [path for path in files if path.suffix != ".png"], "no partial file stays behind"
+
+
+def test_a_recipe_makes_the_same_model_again(tiny, images):
+    again = generate.from_recipe(**tiny.recipe)
+    assert again.fingerprint == tiny.fingerprint and (again(PROMPTS, SEEDS) == images).all()
+    assert generate.from_recipe(**tiny.recipe) is again, "a process loads it once"
+    with pytest.raises(ValueError, match="the model folder tiny-sd-v1 holds .*; the recipe wants 0123"):
+        generate.from_recipe(**{**tiny.recipe, "revision": "0123"})
+
+
+def test_the_null_generator_depends_on_prompt_and_seed_alone():
+    model = generate.Null(size=4, batch=3)
+    one = model(["a", "b", "a"], [1, 1, 2])
+    assert one.shape == (3, 4, 4, 3) and one.dtype == np.uint8 and len({image.tobytes() for image in one}) == 3
+    assert (model(["b"], [1])[0] == one[1]).all()
+    assert (generate.from_recipe(**model.recipe)(["a"], [2])[0] == one[2]).all()

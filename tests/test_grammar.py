@@ -236,3 +236,11 @@ def test_a_grid_has_the_shape_that_was_asked_for():
     grid = grammar.grid((3, 4, 2))
     assert (grid.shape, grid.size) == ((3, 4, 2), 24)
     assert grid.parse(grid.surface((2, 3, 1))) == (2, 3, 1)
+
+
+def test_other_nouns_take_the_place_of_the_files():
+    g = grammar.load("full", ["brush/brushes", "loaf of bread/loaves of bread", "Shih-Tzu dog"])
+    assert g.axes["Noun"] == ("brush", "loaf of bread", "Shih-Tzu dog") and g.axes["Scene"] == grammar.load("full").axes["Scene"]
+    assert "two loaves of bread" in g.surface((1, 1, *[0] * 10))
+    names = grammar.load("names", ["king's crown", "dog"])
+    assert names.shape == (2,) and names.surface((0,)) == "a photo of one king's crown" and names.parse("a photo of one dog") == (1,)

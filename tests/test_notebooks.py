@@ -16,9 +16,10 @@ from papermill.exceptions import PapermillExecutionError
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-EXPECTED = {"01_grammar_encoding", "02_environment_design", "03_agent_training_sweeps", "04_image_search", "A1_train_tiny_models",
-            "A2_agent_claims"}  # fmt: skip
+EXPECTED = {"01_grammar_encoding", "02_environment_design", "03_agent_training_sweeps", "04_image_search", "06_imagenet100_cloning",
+            "07_resnet18_classification", "08_fid_kid_imagenet_variants", "A1_train_tiny_models", "A2_agent_claims"}  # fmt: skip
 UPSTREAM = dict.fromkeys(("03_agent_training_sweeps", "04_image_search", "A2_agent_claims"), "02_environment_design")
+UPSTREAM |= dict.fromkeys(("07_resnet18_classification", "08_fid_kid_imagenet_variants"), "06_imagenet100_cloning")
 SCALES = ("smoke", "tiny", "paper")
 FORBIDDEN = {
     "an install in a cell": r"^\s*[!%]\s*(pip|conda)\b",

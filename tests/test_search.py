@@ -3,6 +3,7 @@
 import csv
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -91,3 +92,26 @@ def test_perception_is_a_distribution_and_right_on_renders(clip):
 def test_an_embedding_does_not_depend_on_its_neighbours(clip):
     images = [world.render(TARGET, i) for i in range(5)]
     assert (clip.embed_images(images)[2] == clip.embed_images(images[2:3])[0]).all()
+
+
+class NounPainter(PerfectPainter):
+    """Draws the one noun of the prompt, in a park."""
+
+    def __call__(self, prompts, seeds):
+        return np.stack(
+            [world.render({"Noun": p.removeprefix("a photo of one "), "Scene": "a park"}, s) for p, s in zip(prompts, seeds, strict=True)]
+        )
+
+
+def test_search_of_the_object_axis(clip, tmp_path):
+    """One picture a noun serves all inputs."""
+    nouns = ("banana", "dog", "car", "horse")
+    names, painter = grammar.load("names", nouns), generate.Cache(NounPainter(), tmp_path)
+    inputs = [world.render({"Noun": noun, "Scene": "a park"}, 2**31 + i) for i, noun in enumerate(("dog", "car", "dog"))]
+    table = search.by_object(inputs, painter, clip, names, steps=400, seed=1)
+    assert painter.calls == 4 and (table["looked_at"] <= 4).all()
+    seen = [nouns[p.encoding[0]] for p in clip.perceive(painter([names.surface((i,)) for i in range(4)], [1] * 4), names)]
+    for row in table.itertuples():
+        assert row.paid == (row.perceived in seen), "a search is paid where a picture shows what was read off the input"
+        assert seen[nouns.index(row.final)] == row.perceived if row.paid else row.final == row.perceived
+    pd.testing.assert_frame_equal(table, search.by_object(inputs, painter, clip, names, steps=400, seed=1))

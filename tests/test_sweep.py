@@ -9,7 +9,6 @@ import pytest
 from rldf_utils import agents, sweep
 from rldf_utils.env import RLDFEnv, semantic_landscape
 from rldf_utils.grammar import grid, load
-from rldf_utils.results import ROOT
 
 BASE = load("base")
 TARGET = (1, 2, 1, 2)

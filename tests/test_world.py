@@ -154,7 +154,7 @@ def test_counts_are_what_the_table_says():
 @pytest.mark.parametrize("change", [{}, {"Verb": "surfing"}, {"Verb": "surfing", "Age": "young"}, {"Age": "young"}])
 def test_render_pastes_what_the_layout_says_on_the_lattice(monkeypatch, change):
     pasted = []
-    monkeypatch.setattr(world, "_paste", lambda canvas, rgba, x, y: pasted.append((x, y, rgba.shape[0])))
+    monkeypatch.setattr(world, "paste", lambda canvas, rgba, x, y: pasted.append((x, y, rgba.shape[0])))
     for seed, density in itertools.product(range(30), PEOPLE):
         pasted.clear()
         world.render(CROWD | {"Frequency": "two", "Density": density} | change, seed)
@@ -242,3 +242,9 @@ def test_the_full_grammar_says_exactly_what_the_world_draws():
 def test_the_world_draws_every_word_of_the_other_grammars(name):
     for axis, words in grammar.load(name).axes.items():
         assert set(words) <= set(world.VOCABULARY[axis])
+
+
+def test_another_glyph_takes_the_nouns_place():
+    plain, other = (world.render({"Scene": "a park"}, 5, codepoint=glyph) for glyph in (None, "1F98A"))
+    assert (plain != other).any() and (plain[:20] == other[:20]).all(), "the object is another, the rest is not"
+    assert (world.render({"Noun": "dog"}, 5, codepoint=world.nouns()["car"][0]) == world.render({"Noun": "car"}, 5)).all()
