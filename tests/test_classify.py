@@ -9,7 +9,7 @@ from torchvision.models import resnet18
 
 from rldf_utils import classify
 
-QUICK = classify.Recipe("imagenet", 32, 6, batch=16, rate=0.05)
+QUICK = classify.Recipe("imagenet", 32, 6, batch=16, rate=2e-3, decay=0.05, optimizer="adamw")
 
 
 def stripes(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -53,6 +53,8 @@ def test_training_learns_and_repeats():
     test, truth = stripes(100, 1)
     predicted = classify.predict(model, test, 32)
     assert classify.accuracy(predicted, truth) > 0.9
+    by_sgd = classify.train(x, y, 2, replace(QUICK, optimizer="sgd", rate=0.05, epochs=1))
+    assert not torch.equal(by_sgd.fc.weight, model.fc.weight)
     first, again, other = (classify.train(x, y, 2, replace(QUICK, epochs=1), seed=seed).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["fc.weight"], other["fc.weight"])
