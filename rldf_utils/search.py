@@ -136,31 +136,33 @@ def rldf(image: np.ndarray, model: Cache, clip: Clip, grammar: Grammar, *, agent
     return Search(feedback, trajectory, final, model.calls, int(arrived[0]) + 1 if len(arrived) else None)
 
 
-def by_object(images: Sequence[np.ndarray], model: Cache, clip: Clip, grammar: Grammar, *, steps: int = 2000, seed: int = 0,
-              progress: str | None = None) -> pd.DataFrame:  # fmt: skip
+def by_object(images: Sequence[np.ndarray], model: Cache, clip: Clip, grammar: Grammar, eyes: Grammar, *, steps: int = 2000,
+              seed: int = 0, progress: str | None = None) -> pd.DataFrame:  # fmt: skip
     """Search the object axis for each image, as the paper restricts the search when it clones ImageNet (section 3.1).
 
     Q-learning, epsilon 0.1, episodes of 100 steps; a state pays C where its picture shows the object that was read off
     the image (equation 3). All searches look at the same pictures, one a word: they are calls once.
 
     Args:
-        grammar: of one axis, such as `grammar.load("names")`.
+        grammar: of the one axis Noun, such as `grammar.load("names")`: its sentences are drawn.
+        eyes: a grammar with the same nouns and other axes besides: CLIP reads pictures against its sentences, so that
+            an object is told whatever its number, company and place.
         progress: label of a progress bar over the pictures; None shows none.
 
     Returns:
         One row an image: perceived (read off the image), final (the visited word that paid, else the perceived one),
         paid (whether one did), looked_at (different pictures).
     """
-    words = next(iter(grammar.axes.values()))
+    words, axis = grammar.axes["Noun"], list(eyes.axes).index("Noun")
     pictures = model([grammar.surface(state) for state in grammar.states()], [seed] * grammar.size, progress=progress)
-    seen = [percept.encoding for percept in clip.read(clip.embed_images(pictures), grammar)]
+    seen = [percept.encoding[axis] for percept in clip.perceive(pictures, eyes)]
     rows = []
-    for number, percept in enumerate(clip.read(clip.embed_images(images), grammar)):
-        target = grammar.decode(percept.encoding)
-        landscape = np.array([rewards.object_indicator(grammar.decode(s), target) for s in seen])
-        env = RLDFEnv(grammar, percept.encoding, landscape, max_steps=100)
+    for number, percept in enumerate(clip.perceive(images, eyes)):
+        target = percept.encoding[axis]
+        landscape = np.array([rewards.object_indicator({"Noun": words[s]}, {"Noun": words[target]}) for s in seen])
+        env = RLDFEnv(grammar, (target,), landscape, max_steps=100)
         walk = sweep.run(env, AGENTS["Q"](grammar.size, 2, 0.1, seed=seed + number), steps, seed + number)
         paid = bool(walk.rewards.max() > 0)
         final = walk.states[walk.rewards.argmax()] if paid else env.target
-        rows.append({"perceived": words[env.target], "final": words[final], "paid": paid, "looked_at": len(np.unique(walk.states))})
+        rows.append({"perceived": words[target], "final": words[final], "paid": paid, "looked_at": len(np.unique(walk.states))})
     return pd.DataFrame(rows)

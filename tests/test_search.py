@@ -106,12 +106,13 @@ class NounPainter(PerfectPainter):
 def test_search_of_the_object_axis(clip, tmp_path):
     """One picture a noun serves all inputs."""
     nouns = ("banana", "dog", "car", "horse")
-    names, painter = grammar.load("names", nouns), generate.Cache(NounPainter(), tmp_path)
+    names, eyes, painter = grammar.load("names", nouns), grammar.load("large", nouns), generate.Cache(NounPainter(), tmp_path)
     inputs = [world.render({"Noun": noun, "Scene": "a park"}, 2**31 + i) for i, noun in enumerate(("dog", "car", "dog"))]
-    table = search.by_object(inputs, painter, clip, names, steps=400, seed=1)
+    table = search.by_object(inputs, painter, clip, names, eyes, steps=400, seed=1)
     assert painter.calls == 4 and (table["looked_at"] <= 4).all()
-    seen = [nouns[p.encoding[0]] for p in clip.perceive(painter([names.surface((i,)) for i in range(4)], [1] * 4), names)]
+    pictures = painter([names.surface((i,)) for i in range(4)], [1] * 4)
+    seen = [eyes.decode(p.encoding)["Noun"] for p in clip.perceive(pictures, eyes)]
     for row in table.itertuples():
         assert row.paid == (row.perceived in seen), "a search is paid where a picture shows what was read off the input"
         assert seen[nouns.index(row.final)] == row.perceived if row.paid else row.final == row.perceived
-    pd.testing.assert_frame_equal(table, search.by_object(inputs, painter, clip, names, steps=400, seed=1))
+    pd.testing.assert_frame_equal(table, search.by_object(inputs, painter, clip, names, eyes, steps=400, seed=1))
