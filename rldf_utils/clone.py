@@ -91,8 +91,7 @@ def remake(row: pd.Series) -> bytes:
         ValueError: the row has a sha256 and the new file has another: other package versions, or another kind of machine.
     """
     data = next(_pngs([row], from_recipe(*row[RECIPE])))
-    if row["sha256"] not in ("", _digest(data)):
-        raise ValueError(f"{row['path']} came out with other bytes than its manifest says: other versions, or another kind of machine")
+    _compare(row, _digest(data))
     return data
 
 
@@ -243,9 +242,13 @@ def _make(task: tuple[Path, pd.DataFrame]) -> list[str]:
     rows = frame.to_dict("records")
     digests = _shard(folder, rows) if rows[0]["shard"] else _files(folder, rows)
     for row, digest in zip(rows, digests, strict=True):
-        if row["sha256"] not in ("", digest):
-            raise ValueError(f"{row['path']} came out with other bytes than its manifest says: other versions, or another kind of machine")
+        _compare(row, digest)
     return digests
+
+
+def _compare(row: Mapping, digest: str) -> None:
+    if row["sha256"] not in ("", digest):
+        raise ValueError(f"{row['path']} came out with other bytes than its manifest says: other versions, or another kind of machine")
 
 
 def _files(folder: Path, rows: list[dict]) -> list[str]:

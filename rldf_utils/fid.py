@@ -26,7 +26,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from scipy.linalg import LinAlgError, cholesky, eigvalsh, svdvals
 from scipy.linalg.blas import dsyrk, dtrmm
 
-from rldf_utils.perceive import ImageError, read_image
+from rldf_utils.perceive import read_images
 from rldf_utils.results import CACHE, write
 
 INCEPTION = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"  #: sha256 of the weights that clean-fid fetches
@@ -213,18 +213,11 @@ def survey(folder: Path, classes: Iterable[str] | None = None) -> Survey:
     paths = sorted(p for root in roots for p in root.rglob("*") if p.is_file() and not p.name.startswith("."))
     if len(paths) < 2:
         raise ValueError(f"{folder} has {len(paths)} images; a distance needs at least 2, and more than features to be of use")
-    sizes, formats, grey, broken = set(), set(), 0, []
-    for path in paths:
-        try:
-            image = read_image(path)
-        except ImageError as error:
-            broken.append(str(error))
-            continue
+    sizes, grey = set(), 0
+    for image in read_images(paths, folder):
         sizes.add(image.shape[1::-1])
-        formats.add(path.suffix.lower().lstrip(".").replace("jpg", "jpeg"))
         grey += bool((image == image[..., :1]).all())
-    if broken:
-        raise ImageError(f"{len(broken)} of {len(paths)} files of {folder} cannot be read: {'; '.join(broken[:5])}")
+    formats = {path.suffix.lower().lstrip(".").replace("jpg", "jpeg") for path in paths}
     return Survey(folder, tuple(map(str, paths)), tuple(sorted(sizes)), tuple(sorted(formats)), grey)
 
 

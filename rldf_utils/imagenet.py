@@ -19,7 +19,7 @@ from PIL import Image
 
 from rldf_utils import grammar, world
 from rldf_utils.generate import png
-from rldf_utils.perceive import ImageError, read_image
+from rldf_utils.perceive import read_images
 from rldf_utils.results import CACHE, DATA, choose, write
 
 SETS = {"IN": "imagenet100", "Sketch": "imagenet-sketch", "Im-R": "imagenet-r", "Im-A": "imagenet-a", "Im-O": "imagenet-o"}
@@ -164,16 +164,10 @@ def arrays(folder: Path, size: int, classes: Iterable[str] | None = None) -> tup
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial.npy")
-        pixels, broken = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(files), size, size, 3)), []
-        for row, (file, _) in zip(pixels, files, strict=True):
-            try:
-                row[...] = _scaled(read_image(file), size)
-            except ImageError as error:
-                broken.append(str(error))
+        pixels = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(files), size, size, 3))
+        for i, image in enumerate(read_images([file for file, _ in files], folder)):
+            pixels[i] = _scaled(image, size)
         pixels.flush()
-        if broken:
-            partial.unlink()
-            raise ImageError(f"{len(broken)} of {len(files)} files of {folder} cannot be read: {'; '.join(broken[:5])}")
         partial.rename(path)
     return np.load(path, mmap_mode="r"), labels, names
 

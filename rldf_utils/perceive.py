@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +64,22 @@ def read_image(path: str | Path) -> np.ndarray:
         raise ImageError(f"{path} is not an image of a known format ({', '.join(FORMATS)})") from None
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
         raise ImageError(f"{path} is damaged or truncated: {error}") from None
+
+
+def read_images(paths: Sequence[Path], folder: Path) -> Iterator[np.ndarray]:
+    """`read_image` of every path of a folder, in order.
+
+    Raises:
+        ImageError: at the end, if there were files that are no images; all are counted and the first five named.
+    """
+    broken = []
+    for path in paths:
+        try:
+            yield read_image(path)
+        except ImageError as error:
+            broken.append(str(error))
+    if broken:
+        raise ImageError(f"{len(broken)} of {len(paths)} files of {folder} cannot be read: {'; '.join(broken[:5])}")
 
 
 @dataclass(frozen=True)

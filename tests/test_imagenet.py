@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from torchvision.datasets import ImageFolder
 
-from rldf_utils import grammar, imagenet, world
+from rldf_utils import grammar, imagenet, perceive, world
 
 AMBIGUOUS = {"bonnet", "wing", "reel", "chime", "iron", "pirate", "mortarboard", "boxer", "papillon", "tub"}
 
@@ -93,8 +93,8 @@ def test_arrays_are_read_once_and_anew_after_a_change(tmp_path, monkeypatch):
     folder = imagenet.folder("tiny", "IN", "val", imagenet.classes("tiny").iloc[:2], tmp_path, 2)
     first, _, _ = imagenet.arrays(folder, 64)
     reads = []
-    real = imagenet.read_image
-    monkeypatch.setattr(imagenet, "read_image", lambda path: reads.append(path) or real(path))
+    real = perceive.read_image
+    monkeypatch.setattr(perceive, "read_image", lambda path: reads.append(path) or real(path))
     imagenet.arrays(folder, 64)
     assert not reads
     sorted(folder.rglob("*.png"))[0].unlink()
