@@ -18,6 +18,7 @@ import pandas as pd
 import psutil
 import pytest
 from PIL import Image
+from tqdm import tqdm
 
 from rldf_utils import clone, generate, grammar
 
@@ -44,10 +45,17 @@ def whole(request, tmp_path_factory):
     return manifest, contents(folder)
 
 
-def in_child(work) -> int:
-    """Exit code of `work` in a forked process, negative for a signal."""
-    process = multiprocessing.get_context("fork").Process(target=work)
+def in_child(work, seconds: float | None = None) -> int:
+    """Exit code of `work` in a forked process, negative for a signal; it is killed after so many seconds."""
+
+    def alone():
+        tqdm.set_lock(threading.RLock())  # its usual lock is shared with the child, and who is killed never lets go
+        work()
+
+    process = multiprocessing.get_context("fork").Process(target=alone)
     process.start()
+    process.join(seconds)
+    process.kill()
     process.join()
     return process.exitcode
 
@@ -221,12 +229,7 @@ def test_killed_at_thirty_random_moments_it_ends_with_the_same_bytes(whole, tmp_
 
     for attempt in range(30):
         folder = tmp_path / str(attempt)
-        process = multiprocessing.get_context("fork").Process(target=work)
-        process.start()
-        time.sleep(random.Random(attempt).uniform(0.005, 0.15))
-        process.kill()
-        process.join()
-        killed += process.exitcode == -signal.SIGKILL
+        killed += in_child(work, seconds=random.Random(attempt).uniform(0.005, 0.15)) == -signal.SIGKILL
         clone.clone(manifest, folder, progress=None)
         assert contents(folder) == wanted
     assert killed > 15
