@@ -56,11 +56,8 @@ def perceived_landscapes(grammar: Grammar, seen: Sequence[Encoding], embeddings:
         {1: multi-semantic, 2: partial-semantic, 3: CLIP}, each float64 (states,).
     """
     words, wanted = [grammar.decode(e) for e in seen], grammar.decode(target)
-    return {
-        1: np.array([rewards.multi_semantic(w, wanted) for w in words]),
-        2: np.array([rewards.partial_semantic(w, wanted) for w in words]),
-        3: np.array([rewards.clip_similarity(e, target_embedding) for e in embeddings]),
-    }
+    found = {number: np.array([function(w, wanted) for w in words]) for number, function in rewards.SEMANTIC.items()}
+    return found | {3: np.array([rewards.clip_similarity(e, target_embedding) for e in embeddings])}
 
 
 def load_landscapes(path: Path, draw: int = 0) -> tuple[Grammar, np.ndarray, dict[str, Encoding], dict[str, dict[int, np.ndarray]]]:

@@ -39,6 +39,9 @@ def partial_semantic(seen: Mapping[str, str], target: Mapping[str, str], c_s: fl
     return scene_indicator(seen, target, c_s)
 
 
+SEMANTIC = {1: multi_semantic, 2: partial_semantic}  #: number of a reward -> the function of semantics; reward 3 has none
+
+
 def clip_similarity(x: np.ndarray, y: np.ndarray) -> float:
     """Reward 3, equation 6: cosine of two CLIP embeddings, each (d,).
 

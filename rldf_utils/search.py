@@ -75,8 +75,7 @@ class Feedback:
         _, seen, embedding = self._look(state)
         if self.kind == 3:
             return rewards.clip_similarity(embedding, self.target_embedding)
-        function = {1: rewards.multi_semantic, 2: rewards.partial_semantic}[self.kind]
-        return function(self.grammar.decode(seen), self.grammar.decode(self.target.encoding))
+        return rewards.SEMANTIC[self.kind](self.grammar.decode(seen), self.grammar.decode(self.target.encoding))
 
 
 @dataclass
