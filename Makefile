@@ -22,15 +22,18 @@ endif
 export PARAMETERS
 unexport RLDF_RESULTS # make's targets are below results/
 
-.PHONY: help reproduce test lab models bench ray lint clean FORCE
+.PHONY: help reproduce test lab models models-report bench ray lint clean FORCE
 help: ## list the targets (default)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 reproduce: $(call executed,$(NOTEBOOKS)) ## execute the notebooks in order, results to results/SCALE/
 test: .venv/.ray ## run all tests, every notebook at SCALE=smoke included
 	.venv/bin/python -m pytest
 lab: .venv/.installed ## open JupyterLab; step through notebooks/
 	.venv/bin/jupyter lab
-models: $(call executed,$(MODELS)) ## train the tiny models from nothing (notebook A1)
+models: $(call executed,$(MODELS)) ## train the tiny models from nothing (notebook A1; half a day, resumable)
+models-report: $(call executed,$(MODELS)) ## measure the shipped models against their bars, and renew their cards
+	$(MAKE) data/SHA256SUMS
+models-report: PARAMETERS += -p TRAIN no -p OUT data/models
 bench: .venv/.ray ## measure speed against peers and limits, to results/bench/ (half an hour; BENCH="fid clone" for some)
 	for part in $(BENCH); do .venv/bin/python tests/bench/$$part.py || exit 1; done
 ray: .venv/.ray ## add Ray, for RAY_ADDRESS in notebooks 3 and 6
@@ -71,6 +74,7 @@ $(call executed,$(NOTEBOOKS) $(MODELS)): results/$(SCALE)/%/executed.ipynb: note
 	  || { echo 'notebooks/$*.ipynb failed; its partly executed copy shows the error: $(@D)/partial.ipynb'; false; }
 	@mv $(@D)/partial.ipynb $@
 $(call executed,$(NOTEBOOKS)): $(INPUTS)
+$(call executed,$(MODELS)): FORCE
 $(call executed,03_agent_training_sweeps 04_image_search A2_agent_claims): $(call executed,02_environment_design)
 $(call executed,07_resnet18_classification 08_fid_kid_imagenet_variants): $(call executed,06_imagenet100_cloning)
 
@@ -80,7 +84,7 @@ $(call executed,$(NOTEBOOKS) $(MODELS)): $(if $(PARAMETERS)$(wildcard $(STAMP)),
 ifneq ($(strip $(shell cat $(STAMP) 2>/dev/null)),$(strip $(PARAMETERS)))
 $(STAMP): FORCE
 endif
-CHECKED = $(if $(filter models,$(MAKECMDGOALS)),$(MODELS),$(NOTEBOOKS))
+CHECKED = $(if $(filter models%,$(MAKECMDGOALS)),$(MODELS),$(NOTEBOOKS))
 $(STAMP): | .venv/.installed
 	@$(if $(PARAMETERS),for name in $(CHECKED); do \
 	  .venv/bin/papermill notebooks/$$name.ipynb - --prepare-only --log-level WARNING $(PARAMETERS) 2>&1 >/dev/null | grep -E 'unknown|Error'; \

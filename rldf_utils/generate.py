@@ -59,7 +59,7 @@ class Diffusers:
         ValueError: a hub id without a revision.
     """
 
-    def __init__(self, model: str | Path, *, revision: str | None = None, steps: int = 10, guidance: float = 3.0, negative: str = "",
+    def __init__(self, model: str | Path, *, revision: str | None = None, steps: int = 6, guidance: float = 2.0, negative: str = "",
                  size: int | None = None, vae: tuple[str, str] | None = None, batch: int = 8, device: str | None = None):  # fmt: skip
         folder = Path(model) if Path(model).is_dir() else MODELS / str(model)
         if folder.is_dir():
@@ -236,7 +236,7 @@ def text_to_image(scale: str = "tiny", model: str = "") -> Cache:
     """The cached model of a scale with its settings.
 
     Args:
-        scale: "paper" has section 3.1's settings: DPM-Solver++, 20 steps, 512 px, fp16, negative prompt; the others 10
+        scale: "paper" has section 3.1's settings: DPM-Solver++, 20 steps, 512 px, fp16, negative prompt; the others 6
             steps at 64 px.
         model: "" for the scale's own (tiny-sd-v1, SD 1.4), a folder, or a hub id as "owner/name@revision".
     """
