@@ -423,7 +423,7 @@ def _descend(loss: torch.Tensor, model: torch.nn.Module, optimizer: torch.optim.
 
 
 PLAN: dict[str, tuple[Callable, dict, str]] = {
-    "judge": (train_judge, {"steps": 9000}, "Says what a picture shows. It saw renders only, and no search may ask it."),
+    "judge": (train_judge, {"steps": 6000}, "Says what a picture shows. It saw renders only, and no search may ask it."),
     "tiny-clip": (train_clip, {"steps": 3500}, "An open_clip model: image and text towers."),
     "tiny-blip": (train_captioner, {"steps": 2500}, "A BLIP of transformers: writes a picture's sentence."),
     **{
