@@ -9,7 +9,6 @@ import numpy as np
 import open_clip
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from transformers import BlipForConditionalGeneration, BlipProcessor
 
 from rldf_utils.grammar import Encoding, Grammar
 from rldf_utils.results import MODELS, fingerprint
@@ -153,36 +152,6 @@ class Clip:
             marginals = {axis: cube.sum(axis=tuple(j for j in range(cube.ndim) if j != k)) for k, axis in enumerate(grammar.axes)}
             percepts.append(Percept(tuple(int(m.argmax()) for m in marginals.values()), marginals))
         return percepts
-
-
-class Captioner:
-    """A BLIP of the transformers library: images to captions. It stands for the paper's caption-as-prompt (Figure 7).
-
-    Args:
-        model: a folder (a name under data/models, or a path), or a hub id; `revision` is required for one.
-    """
-
-    def __init__(self, model: str | Path = "tiny-blip", revision: str | None = None, *, batch: int = 32, device: str | None = None):
-        folder = Path(model) if Path(model).is_dir() else MODELS / str(model)
-        if not folder.is_dir() and revision is None:
-            raise ValueError(f"there is no model folder {folder}; if {model} is a hub id, name a revision (a commit)")
-        source, self.batch = folder if folder.is_dir() else str(model), batch
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.fingerprint = fingerprint(folder) if folder.is_dir() else f"{model}@{revision}"
-        self.processor = BlipProcessor.from_pretrained(source, revision=revision)
-        options = {"revision": revision, "use_safetensors": True, "dtype": torch.float32}
-        self.model = BlipForConditionalGeneration.from_pretrained(source, **options).eval().to(self.device)
-
-    @torch.inference_mode()
-    def __call__(self, images: Sequence[np.ndarray]) -> list[str]:
-        """Images, uint8 (height, width, 3) each, to captions, the likeliest word after word."""
-        captions = []
-        for start in range(0, len(images), self.batch):
-            part = [np.array(image) for image in images[start : start + self.batch]]  # torch warns of what it may not write
-            pixels = self.processor(images=part, return_tensors="pt").pixel_values
-            tokens = self.model.generate(pixel_values=pixels.to(self.device), max_new_tokens=40, do_sample=False)
-            captions += self.processor.batch_decode(tokens, skip_special_tokens=True)
-        return captions
 
 
 def clip(scale: str = "tiny") -> Clip:

@@ -1,6 +1,5 @@
 """What the tiny models are worth: tests on sentences and seeds that no training used, and the bars (notebook A1)."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -18,7 +17,6 @@ DRAWN = {"Noun": 0.90, "Scene": 0.97, **dict.fromkeys(("Frequency", "Density", "
 BARS = {
     ("judge", "fresh renders"): dict.fromkeys(FULL.axes, 0.90) | EYES,
     ("tiny-clip", "fresh renders, zero-shot"): {"Noun": 0.95, "Scene": 0.97, "Frequency": 0.80, "Density": 0.80},
-    ("tiny-blip", "fresh renders, in the caption"): {"Noun": 0.90},
     ("tiny-sd-v1", "100 nouns in random contexts"): DRAWN,
 }  #: (model, test) -> axis -> least share that makes the model good enough to believe in
 
@@ -45,12 +43,6 @@ def draw(model: TextToImage, wanted: Sequence[Mapping[str, str]], progress: str 
         part = wanted[start : start + model.batch]
         parts.append(model([prompt(w) for w in part], [HELD_OUT + start + i for i in range(len(part))]))
     return np.concatenate(parts)
-
-
-def names(caption: str, noun: str) -> bool:
-    """Whether a caption names the noun, in the singular or the plural."""
-    forms = next(word for word in FULL.words["Noun"] if word.split("/")[0] == noun).split("/")
-    return any(re.search(rf"\b{re.escape(form)}\b", caption) for form in forms)
 
 
 def against_bars(measured: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,6 @@ that a run resumed from a checkpoint equals an uninterrupted one on the same mac
 import json
 import os
 import platform
-import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -23,18 +22,7 @@ from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet
 from safetensors.torch import save_file
 from torch.nn import functional as F
 from tqdm import tqdm
-from transformers import (
-    BertTokenizer,
-    BlipConfig,
-    BlipForConditionalGeneration,
-    BlipImageProcessor,
-    BlipProcessor,
-    BlipTextConfig,
-    BlipVisionConfig,
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTokenizer,
-)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from rldf_utils import grammar, judge, world
 from rldf_utils.autoencoder import PatchAutoencoder
@@ -318,42 +306,6 @@ def train_clip(
     return record(folder, losses, len(losses) * batch_size, seconds)
 
 
-def train_captioner(
-    folder: Path, checkpoint: Path, steps: int, batch_size: int = 64, peak: float = 1e-3, seed: int = 0, device: str = "cpu"
-) -> dict:
-    """Train a small BLIP to write a render's sentence; save it. Returns its `record`."""
-    torch.manual_seed(seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    words = {w for terminals in FULL.words.values() for word in terminals for w in re.findall(r"\w+|-", word)}
-    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted(words)])}
-    tokenizer = BertTokenizer(vocab=vocabulary, model_max_length=40)
-    text = BlipTextConfig(
-        vocab_size=len(vocabulary), hidden_size=128, encoder_hidden_size=128, intermediate_size=256, num_hidden_layers=2,
-        num_attention_heads=4, max_position_embeddings=40, bos_token_id=vocabulary["[CLS]"], eos_token_id=vocabulary["[SEP]"],
-        pad_token_id=vocabulary["[PAD]"], sep_token_id=vocabulary["[SEP]"], projection_dim=128,
-        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)  # fmt: skip
-    vision = BlipVisionConfig(
-        hidden_size=128, intermediate_size=256, num_hidden_layers=4, num_attention_heads=4, image_size=64, patch_size=8
-    )
-    model = BlipForConditionalGeneration(BlipConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=128))
-    model = model.to(device).train()
-    processor = BlipProcessor(BlipImageProcessor(size={"height": 64, "width": 64}), tokenizer)
-    optimizer = torch.optim.AdamW(model.parameters(), peak, weight_decay=0.05)
-
-    def step(k: int) -> float:
-        rng = np.random.default_rng([seed, k, 3])
-        semantics = [sample_semantics(rng) for _ in range(batch_size)]
-        images = [np.array(world.render(s, int(rng.integers(HELD_OUT)))) for s in semantics]
-        inputs = processor(images=images, text=[prompt(s) for s in semantics], padding=True, return_tensors="pt").to(device)
-        labels = inputs.input_ids.masked_fill(inputs.attention_mask == 0, -100)
-        return _descend(model(**inputs, labels=labels).loss, model, optimizer, schedule(k, steps, peak))
-
-    losses, seconds = run(step, {"model": model, "optimizer": optimizer}, steps, checkpoint, note="tiny-blip")
-    model.cpu().eval().half().save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return record(folder, losses, len(losses) * batch_size, seconds)
-
-
 def record(folder: Path, losses: list[float], images: int, seconds: float) -> dict:
     """Write folder/training.json: what the training cost, and its loss as a hundred means. Returns it."""
     width = max(1, len(losses) // 100)
@@ -425,7 +377,6 @@ def _descend(loss: torch.Tensor, model: torch.nn.Module, optimizer: torch.optim.
 PLAN: dict[str, tuple[Callable, dict, str]] = {
     "judge": (train_judge, {"steps": 6000}, "Says what a picture shows. It saw renders only, and no search may ask it."),
     "tiny-clip": (train_clip, {"steps": 3500}, "An open_clip model: image and text towers."),
-    "tiny-blip": (train_captioner, {"steps": 2500}, "A BLIP of transformers: writes a picture's sentence."),
     **{
         name: (train_diffusion, {"steps": recipe.steps, "recipe": recipe}, f"A latent diffusion model that predicts: {recipe.prediction}.")
         for name, recipe in RECIPES.items()
