@@ -116,8 +116,7 @@ def clone(manifest: pd.DataFrame, folder: Path, address: str = "", progress: str
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder):
             known = _agreed(manifest, folder)
-            for left in folder.rglob(".*.*"):
-                left.unlink()  # what a killed run was writing
+            _sweep_up(folder)  # after a run that was killed
             tasks = ((folder, part) for part in _tasks(known))
             digests = []
             with tqdm(total=len(known), desc=progress, unit="image", mininterval=1, disable=progress is None) as bar:
@@ -126,6 +125,7 @@ def clone(manifest: pd.DataFrame, folder: Path, address: str = "", progress: str
                     digests += part
                     done = len(digests)
                     bar.update(len(part))
+            _sweep_up(folder)  # after workers that were lost
             finished = known.assign(sha256=digests)
             if not finished.equals(known):
                 _save(finished, folder)
@@ -198,6 +198,12 @@ def _alone(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise BlockingIOError(f"another run is at work on {folder}; wait for it, or take another folder") from None
         yield
+
+
+def _sweep_up(folder: Path) -> None:
+    """Remove what somebody was writing when he was killed."""
+    for left in folder.rglob(".*.*"):
+        left.unlink(missing_ok=True)
 
 
 def _agreed(manifest: pd.DataFrame, folder: Path) -> pd.DataFrame:

@@ -62,8 +62,8 @@ def nearest(pictures: np.ndarray, recipe: Recipe, judge: Judge, batches: int) ->
     Returns:
         {"pixels" or "features": {"training" or "held out": (n,)}}, Euclidean; features: the judge's, before its heads.
     """
-    spaces = {"pixels": lambda x: x.reshape(len(x), -1).astype(np.float32), "features": judge.features}
-    ours = {space: torch.from_numpy(embed(pictures)) for space, embed in spaces.items()}
+    spaces = {"pixels": lambda x: x.reshape(len(x), -1), "features": judge.features}
+    ours = {space: torch.from_numpy(embed(pictures)).double() for space, embed in spaces.items()}
     distances = {space: {} for space in spaces}
     for name in ("training", "held out"):
         found = {space: np.full(len(pictures), np.inf) for space in spaces}
@@ -75,7 +75,7 @@ def nearest(pictures: np.ndarray, recipe: Recipe, judge: Judge, batches: int) ->
             else:
                 images = np.stack([world.render(s, HELD_OUT + 32 * k + i) for i, s in enumerate(semantics)])
             for space, embed in spaces.items():
-                gaps = torch.cdist(ours[space], torch.from_numpy(embed(images)))
+                gaps = torch.cdist(ours[space], torch.from_numpy(embed(images)).double())  # in single precision a copy is not at 0
                 found[space] = np.minimum(found[space], gaps.min(1).values.numpy())
         for space in spaces:
             distances[space][name] = found[space]

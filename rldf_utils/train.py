@@ -280,7 +280,7 @@ def train_clip(
     }
     preprocess = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}, indent=1) + "\n")
-    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False, device=device).train()
+    model = open_clip.CLIP(**config).to(device).train()
     tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
     optimizer = torch.optim.AdamW(model.parameters(), peak, betas=(0.9, 0.98), weight_decay=0.05)
     mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))

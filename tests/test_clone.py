@@ -260,6 +260,17 @@ def test_a_damaged_or_lost_file_is_made_again(whole, tmp_path):
     assert contents(tmp_path) == wanted
 
 
+def test_what_a_lost_worker_was_writing_is_swept_up(tmp_path, monkeypatch):
+    def losing(function, tasks, *options):
+        for task in tasks:
+            yield function(task)
+            (tmp_path / "train" / ".1F34C_000000.png.torn").touch()
+
+    monkeypatch.setattr(clone.cluster, "over", losing)
+    clone.clone(small(), tmp_path, progress=None)
+    assert clone.verify(tmp_path)["extra"] == []
+
+
 def test_another_image_than_the_manifest_says_is_an_error(tmp_path):
     finished = clone.clone(small(), tmp_path, progress=None)
     finished.assign(sha256="0" * 64).to_parquet(tmp_path / "manifest.parquet", index=False)
