@@ -39,7 +39,7 @@ def pairs(rng: np.random.Generator, count: int, held_out: bool) -> list[dict[str
 def draw(model: TextToImage, wanted: Sequence[Mapping[str, str]], progress: str | None) -> np.ndarray:
     """One picture of each semantics, uint8 (n, 64, 64, 3), by the full grammar's sentence; the seed is its number, held out."""
     parts = []
-    for start in tqdm(range(0, len(wanted), model.batch), desc=progress, unit="batch", disable=progress is None):
+    for start in tqdm(range(0, len(wanted), model.batch), desc=progress, unit="batch", mininterval=10, disable=progress is None):
         part = wanted[start : start + model.batch]
         parts.append(model([prompt(w) for w in part], [HELD_OUT + start + i for i in range(len(part))]))
     return np.concatenate(parts)
