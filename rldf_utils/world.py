@@ -214,16 +214,19 @@ def background(scene: str, variant: int, style: str = "a photo of") -> np.ndarra
 def _places(count: int, size: int, top: int, rng: np.random.Generator) -> list[tuple[int, int]]:
     """Corners (x, y) on the lattice of `count` boxes without overlap in the 64 x 32 band that begins at y = `top`.
 
-    Up to three boxes stand side by side, each free inside its share of the band; more take slots of 16 x 16.
+    One box stands left, in the middle or right, up to three side by side, each free inside its share of the band; more
+    take slots of 16 x 16. They stand on the band's lower edge, a box of 16 on that or one row higher. A model has to
+    settle where a thing stands before it can paint it; the fewer of the possible places overlap, the easier that is.
     """
     if count > 3:
         slots = np.sort(rng.permutation(8)[:count])
         return [(16 * int(s % 4), top + 16 * int(s // 4)) for s in slots]
     shares = {1: (0, 64), 2: (0, 32, 64), 3: (0, 24, 40, 64)}[count]
+    step = 2 * LATTICE if count == 1 else LATTICE
     places = []
     for left, right in pairwise(shares):
-        x = left + LATTICE * int(rng.integers((right - left - size) // LATTICE + 1))
-        places.append((x, top + LATTICE * int(rng.integers((32 - size) // LATTICE + 1))))
+        x = left + step * int(rng.integers((right - left - size) // step + 1))
+        places.append((x, top + 32 - size * int(rng.integers(1, 32 // size + 1))))
     return places
 
 
@@ -234,7 +237,7 @@ def _layout(frequency: str, density: str, rng: np.random.Generator):
     size = {1: 32, 2: 24}.get(count, 16)
     objects = [(x, y, size) for x, y in _places(count, size, 32, rng)]
     if density == "many":
-        people = [(16 * i, LATTICE * int(rng.integers(1, 3)), 16) for i in range(4)]
+        people = [(16 * i, 16, 16) for i in range(4)]
     else:
         people = [(x, y, 24) for x, y in _places(COUNTS[density][0], 24, 0, rng)] if density != "no" else []
     return objects, people
@@ -322,7 +325,7 @@ def visible(semantics: Mapping[str, str]) -> set[str]:
     """The axes that can be read off a picture of these semantics.
 
     Without people there is no age, tone, gender or action; acting people have no face to tell age and gender by; a
-    line drawing and a silhouette have no colours.
+    line drawing and a silhouette have no colours, and balls are all one disc in silhouette.
     """
     word = {**DEFAULTS, **semantics}
     hidden = set()
@@ -332,6 +335,8 @@ def visible(semantics: Mapping[str, str]) -> set[str]:
         hidden |= {"Age", "Gender"}
     if word["Style"] in ("a line drawing of", "a silhouette of"):
         hidden |= {"Colour", "Tone"}
+    if word["Style"] == "a silhouette of" and word["Noun"] in ("football", "basketball", "tennis ball"):
+        hidden |= {"Noun"}
     return set(DEFAULTS) - hidden
 
 
