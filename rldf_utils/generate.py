@@ -23,7 +23,7 @@ from tqdm import tqdm
 from transformers.utils import logging as transformers_logging
 
 import rldf_utils.autoencoder  # noqa: F401  diffusers takes the tiny models' autoencoder only from a module that is imported
-from rldf_utils.results import CACHE, MODELS, fingerprint, write
+from rldf_utils.results import CACHE, located, write
 
 diffusers_logging.disable_progress_bar()
 diffusers_logging.set_verbosity_error()  # it warns that the tiny models' autoencoder is not AutoencoderKL
@@ -61,23 +61,15 @@ class Diffusers:
 
     def __init__(self, model: str | Path, *, revision: str | None = None, steps: int = 6, guidance: float = 2.0, negative: str = "",
                  size: int | None = None, vae: tuple[str, str] | None = None, batch: int = 8, device: str | None = None):  # fmt: skip
-        folder = Path(model) if Path(model).is_dir() else MODELS / str(model)
-        if folder.is_dir():
-            self.source, identity, revision = folder, fingerprint(folder), fingerprint(folder)
-        elif "/" not in str(model) or str(model).startswith((".", "/")):
-            raise FileNotFoundError(
-                f"there is no model folder {model}; data/models has {', '.join(sorted(p.name for p in MODELS.iterdir() if p.is_dir()))}"
-            )
-        elif revision is None:
-            raise ValueError(f"{model} is a hub id: name a revision (a commit), or its images cannot be made again")
-        else:
-            self.source, identity = str(model), f"{model}@{revision}"
-        self.revision, self.vae, self.batch = None if folder.is_dir() else revision, vae, batch
+        self.source, identity = located(model, revision)
+        local = isinstance(self.source, Path)
+        self.revision, self.vae, self.batch = None if local else revision, vae, batch
         self.steps, self.guidance, self.negative, self.size = steps, guidance, negative, size
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         settings = {"steps": steps, "guidance": guidance, "size": size, "vae": vae, "batch": batch, "device": self.device}
         #: what `from_recipe` makes this model of again
-        self.recipe = {"model": str(model), "revision": revision, "negative": negative, "settings": json.dumps(settings)}
+        self.recipe = {"model": str(model), "revision": identity if local else revision}
+        self.recipe |= {"negative": negative, "settings": json.dumps(settings)}
         self.fingerprint = hashlib.sha256(json.dumps([identity, negative, settings]).encode()).hexdigest()[:16]
         self.flagged: list[tuple[str, int]] = []  #: (prompt, seed) of images that the model's own safety checker blackened
         self._embedding = lru_cache(maxsize=1024)(lambda prompt: self.pipe.encode_prompt(prompt, self.device, 1, False)[0])

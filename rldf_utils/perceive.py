@@ -1,4 +1,4 @@
-"""What an image shows: reading users' images safely, and CLIP zero-shot over the grammar's own sentences."""
+"""What an image shows: reading users' images safely, CLIP zero-shot over the grammar's own sentences, captions."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -9,10 +9,13 @@ import numpy as np
 import open_clip
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers.utils import logging as transformers_logging
 
 from rldf_utils.grammar import Encoding, Grammar
-from rldf_utils.results import MODELS, fingerprint
+from rldf_utils.results import MODELS, fingerprint, located
 
+transformers_logging.set_verbosity_error()  # it warns that a captioner is given no text to go on from
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 50_000_000  #: 150 MB decoded; a larger image is refused before it is decoded
 MIN_EDGE = 8  #: pixels
@@ -157,3 +160,44 @@ class Clip:
 def clip(scale: str = "tiny") -> Clip:
     """The CLIP of a scale: tiny-clip, or at paper scale OpenAI's ViT-L/14 (reference [5] of the paper)."""
     return Clip("ViT-L-14-quickgelu", pretrained="openai") if scale == "paper" else Clip("tiny-clip")
+
+
+class Captioner:
+    """An image captioner of transformers, decoded greedily: the baseline that puts an image into words (Fig. 7).
+
+    Args:
+        model: a folder, its name under data/models, or a hub id.
+        revision: commit of the hub id; required for one.
+        batch: images a forward pass; the tail is padded, so that a caption does not depend on its neighbours.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: a hub id without a revision.
+    """
+
+    def __init__(self, model: str | Path = "tiny-captioner", revision: str | None = None, *, batch: int = 32, device: str | None = None):
+        self.device, self.batch = device or ("cuda" if torch.cuda.is_available() else "cpu"), batch
+        source, self.fingerprint = located(model, revision)
+        self.processor = AutoProcessor.from_pretrained(source, revision=revision)
+        dtype = torch.float16 if self.device == "cuda" else torch.float32
+        self.model = AutoModelForImageTextToText.from_pretrained(source, revision=revision, use_safetensors=True, dtype=dtype)
+        self.model.to(self.device).eval()
+
+    @torch.inference_mode()
+    def __call__(self, images: Sequence[np.ndarray]) -> list[str]:
+        """One sentence an image, uint8 (height, width, 3) each."""
+        out = []
+        for start in range(0, len(images), self.batch):
+            part = [Image.fromarray(image) for image in images[start : start + self.batch]]
+            inputs = self.processor(images=part + part[-1:] * (self.batch - len(part)), return_tensors="pt")
+            ids = self.model.generate(**inputs.to(self.device, self.model.dtype), max_new_tokens=31, do_sample=False)
+            out += [text.strip() for text in self.processor.batch_decode(ids[: len(part)], skip_special_tokens=True)]
+        return out
+
+
+BLIP_2 = ("Salesforce/blip2-opt-2.7b", "51572668da0eb669e01a189dc22abe6088589a24")
+
+
+def captioner(scale: str = "tiny") -> Captioner:
+    """The captioner of a scale: tiny-captioner, or BLIP-2 at paper scale."""
+    return Captioner(*BLIP_2) if scale == "paper" else Captioner()

@@ -75,6 +75,31 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def located(model: str | Path, revision: str | None = None) -> tuple[Path | str, str]:
+    """Where `from_pretrained` finds a model, and what identifies its weights.
+
+    Args:
+        model: folder, name of a folder under data/models, or hub id.
+        revision: commit of the hub id; required for one.
+
+    Returns:
+        (folder, its fingerprint) or (hub id, "id@revision").
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: a hub id without a revision.
+    """
+    folder = Path(model) if Path(model).is_dir() else MODELS / str(model)
+    if folder.is_dir():
+        return folder, fingerprint(folder)
+    if "/" not in str(model) or str(model).startswith((".", "/")):
+        names = ", ".join(sorted(p.name for p in MODELS.iterdir() if p.is_dir()))
+        raise FileNotFoundError(f"there is no model folder {model}; data/models has {names}")
+    if revision is None:
+        raise ValueError(f"{model} is a hub id: name a revision (a commit), or nobody can make its results again")
+    return str(model), f"{model}@{revision}"
+
+
 def provenance() -> dict:
     """Versions, machine, commit and time of the run that writes a result."""
     git = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Training of the shipped tiny models on renders (appendix notebook A1): diffusion model, CLIP, judge.
+"""Training of the shipped tiny models on renders (appendix notebook A1): diffusion models, CLIP, captioner, judge.
 
 Every training is a pure function of (settings, step): step k draws its batch from generators seeded by (seed, k), so
 that a run resumed from a checkpoint equals an uninterrupted one on the same machine.
@@ -20,16 +20,28 @@ import pandas as pd
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
+from timm.optim.muon import Muon
 from torch.nn import functional as F
 from tqdm import tqdm
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import (
+    BlipConfig,
+    BlipForConditionalGeneration,
+    BlipImageProcessor,
+    BlipProcessor,
+    BlipTextConfig,
+    BlipVisionConfig,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+)
 
 from rldf_utils import grammar, judge, world
 from rldf_utils.autoencoder import PatchAutoencoder
 
 CHECKPOINT_SECONDS = 120  #: between checkpoints
 HELD_OUT = 2**31  #: seeds below it are for training, seeds from it on for evaluation and inputs
-MIX = (0.2, 0.3, 0.45)  #: cumulative shares of the base world, the 9x world and all nouns in plain contexts; the rest has all axes
+MIX = (0.05, 0.15, 0.4)  #: cumulative shares of the base world, the 9x world and all nouns in plain contexts; the rest has all axes
+COUNTS = {"one": 0.4, "two": 0.3, "three": 0.15, "many": 0.15}  #: shares of a word for how many: large things take more learning
 BASE, LARGE, FULL = grammar.load("base"), grammar.load("large"), grammar.load("full")
 PLAIN = FULL.decode((0,) * len(FULL.axes))
 
@@ -40,10 +52,15 @@ def unseen(semantics: dict[str, str]) -> bool:
     return (nouns.index(semantics["Noun"]) + 3 * scenes.index(semantics["Scene"])) % 10 == 0
 
 
-def sample_semantics(rng: np.random.Generator, mix: tuple[float, float, float] = MIX, seen_only: bool = False) -> dict[str, str]:
+def sample_semantics(rng: np.random.Generator, mix: tuple[float, float, float] = MIX, seen_only: bool = False,
+                     counts: Mapping[str, float] | None = None, vary: float = 0.5) -> dict[str, str]:  # fmt: skip
     """Words for one training picture: base world, 9x world, all nouns, or all nouns with inference axes.
 
-    `mix` holds the cumulative shares of the first three; the fourth has the rest. `seen_only`: no `unseen` pair.
+    Args:
+        mix: the cumulative shares of the first three; the fourth has the rest.
+        seen_only: no `unseen` pair.
+        counts: shares of the words of Frequency; None for equal ones.
+        vary: how likely each inference axis of the fourth is drawn anew, not plain.
     """
     kind = int(np.searchsorted(mix, rng.random(), side="right"))
     core = (BASE, LARGE, FULL, FULL)[kind]
@@ -53,9 +70,11 @@ def sample_semantics(rng: np.random.Generator, mix: tuple[float, float, float] =
             semantics[axis] = core.axes[axis][rng.integers(len(core.axes[axis]))]
         if not (seen_only and unseen(semantics)):
             break
+    if counts:
+        semantics["Frequency"] = str(rng.choice(list(counts), p=list(counts.values())))
     if kind == 3:
         for axis in FULL.axes:
-            if axis not in BASE.axes and rng.random() < 0.5:
+            if axis not in BASE.axes and rng.random() < vary:
                 semantics[axis] = FULL.axes[axis][rng.integers(len(FULL.axes[axis]))]
     return semantics
 
@@ -101,7 +120,7 @@ def run(step: Callable[[int], float], state: dict, steps: int, checkpoint: Path,
     return losses, before + time.monotonic() - begun
 
 
-def schedule(k: int, steps: int, peak: float, warmup: int = 200, decay: float = 0.3) -> float:
+def schedule(k: int, steps: int, peak: float, warmup: int = 200, decay: float = 0.5) -> float:
     """Learning rate: linear warm-up, constant, linear decay to zero over the last `decay` of the steps."""
     return peak * min(1.0, (k + 1) / warmup, (steps - k) / (decay * steps))
 
@@ -138,11 +157,21 @@ class Recipe:
 
     prediction: str  #: what the network predicts: "sample" (the clean latents), "v_prediction" or "epsilon"
     channels: tuple[int, int]  #: widths of the UNet's two levels, 8 x 8 and 4 x 4 tokens
+    text: int  #: width of the text encoder
     seed: int  #: of weights, data and noise
     steps: int  #: of the shipped model
 
 
-RECIPES = {"tiny-sd-v1": Recipe("sample", (128, 128), 0, 18_000)}
+RECIPES = {
+    "tiny-sd-v1": Recipe("sample", (128, 128), 128, 0, 20_200),
+    "tiny-sd-v2": Recipe("v_prediction", (96, 128), 96, 1, 5_000),
+}
+
+
+def diffusion_batch(recipe: Recipe, k: int, size: int = 64) -> tuple[np.random.Generator, torch.Tensor, list[dict[str, str]]]:
+    """Step k's generator, images and semantics, see `batch`."""
+    rng = np.random.default_rng([recipe.seed, k])
+    return rng, *batch(rng, size, seen_only=True, counts=COUNTS)
 
 
 def diffusion_model(folder: Path, recipe: Recipe) -> StableDiffusionPipeline:
@@ -155,39 +184,44 @@ def diffusion_model(folder: Path, recipe: Recipe) -> StableDiffusionPipeline:
     images, _ = batch(np.random.default_rng(recipe.seed), 4096)
     vae = PatchAutoencoder().fit(images)
     text = CLIPTextModel(CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=512, projection_dim=128, num_hidden_layers=2,
-        num_attention_heads=4, max_position_embeddings=32, hidden_act="gelu", bos_token_id=tokenizer.bos_token_id,
+        vocab_size=len(tokenizer), hidden_size=recipe.text, intermediate_size=4 * recipe.text, projection_dim=recipe.text,
+        num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=32, hidden_act="gelu", bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))  # fmt: skip
     unet = UNet2DConditionModel(
         sample_size=8, in_channels=64, out_channels=64, block_out_channels=recipe.channels, layers_per_block=1,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=128, attention_head_dim=4, resnet_time_scale_shift="scale_shift",
+        cross_attention_dim=recipe.text, attention_head_dim=4, resnet_time_scale_shift="scale_shift",
         addition_embed_type="text", addition_embed_type_num_heads=4)  # fmt: skip
     scheduler = DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type=recipe.prediction, steps_offset=1)
     return StableDiffusionPipeline(vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler,
                                    safety_checker=None, feature_extractor=None, requires_safety_checker=False)  # fmt: skip
 
 
-def train_diffusion(folder: Path, checkpoint: Path, recipe: Recipe, steps: int, batch_size: int = 32, peak: float = 1.5e-3,
-                    device: str = "cpu") -> dict:  # fmt: skip
+def train_diffusion(folder: Path, checkpoint: Path, recipe: Recipe, steps: int, batch_size: int = 64, peak: float = 4e-3,
+                    device: str = "cpu", start: Path | None = None) -> dict:  # fmt: skip
     """Train a tiny Stable Diffusion on renders and save it, fp16, as a diffusers folder.
 
     Whatever the network predicts, the error is that of the clean latents it implies, weighted by v prediction's 1 + SNR,
     cut at 6. 10 % of the prompts are empty, for guidance; the saved weights are averaged over time.
 
+    Args:
+        start: a folder this function made, to go on from; half the peak rate and the steps that it lacks.
+
     Returns its `record`.
     """
-    pipe = diffusion_model(folder, recipe)
+    first, pipe = 0, diffusion_model(folder, recipe)
+    if start:
+        first, peak = cost(start)["steps"], peak / 2
+        pipe = StableDiffusionPipeline.from_pretrained(start, dtype=torch.float32)
     unet, text = pipe.unet.to(device, memory_format=torch.channels_last), pipe.text_encoder.to(device)
     vae = pipe.vae.to(device)
     train = torch.nn.ModuleList([unet, text]).train()
     average = torch.optim.swa_utils.AveragedModel(train, avg_fn=lambda old, new, n: old + (new - old) * max(0.002, 9 / (n + 10)))
-    optimizer = torch.optim.AdamW(train.parameters(), peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    optimizer = _muon(train, peak)
     alphas = pipe.scheduler.alphas_cumprod.to(device)
 
     def step(k: int) -> float:
-        rng = np.random.default_rng([recipe.seed, k])
-        images, semantics = batch(rng, batch_size, seen_only=True)
+        rng, images, semantics = diffusion_batch(recipe, first + k, batch_size)
         prompts = [prompt(s) if rng.random() > 0.1 else "" for s in semantics]
         ids = pipe.tokenizer(prompts, padding="max_length", max_length=32, truncation=True, return_tensors="pt").input_ids
         latents = vae.encode(images.to(device)).sample * vae.config.scaling_factor
@@ -202,44 +236,44 @@ def train_diffusion(folder: Path, checkpoint: Path, recipe: Recipe, steps: int, 
             out = (noisy - rest * out) / signal
         error = (out - latents).square().mean((1, 2, 3))
         loss = (error * (1 + alphas[t] / (1 - alphas[t])).clamp(max=6)).mean()
-        _descend(loss, train, optimizer, schedule(k, steps, peak))
+        _descend(loss, train, optimizer, schedule(k, steps - first, peak))
         average.update_parameters(train)
         return loss.item()
 
-    losses, seconds = run(step, {"model": train, "average": average, "optimizer": optimizer}, steps, checkpoint, note=folder.name)
+    losses, seconds = run(step, {"model": train, "average": average, "optimizer": optimizer}, steps - first, checkpoint, note=folder.name)
     train.load_state_dict(average.module.state_dict())
     pipe.unet, pipe.text_encoder = unet.eval(), text.eval()
     pipe.to("cpu")
     pipe.unet.half(), pipe.vae.half()  # not the text encoder: from_pretrained would load it in half and the rest in single precision
     pipe.save_pretrained(folder)
-    return record(folder, losses, len(losses) * batch_size, seconds)
+    return record(folder, losses, len(losses) * batch_size, seconds, start)
 
 
-def train_judge(
-    folder: Path, checkpoint: Path, steps: int, batch_size: int = 32, peak: float = 1.5e-3, seed: int = 0, device: str = "cpu"
-) -> dict:
+def train_judge(folder: Path, checkpoint: Path, steps: int, batch_size: int = 32, peak: float = 1.5e-3, seed: int = 0,
+                device: str = "cpu", start: Path | None = None) -> dict:  # fmt: skip
     """Train the judge on renders: one cross-entropy for each axis, over the pictures in which it shows, summed; save it.
 
-    Returns its `record`.
+    `start`: as in `train_diffusion`, at the whole peak rate. Returns its `record`.
     """
     torch.manual_seed(seed)
-    model = judge.network(FULL.axes).to(device).train()
+    first = cost(start)["steps"] if start else 0
+    model = (judge.Judge(start).model if start else judge.network(FULL.axes)).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), peak, weight_decay=0.05)
     sizes = [len(words) for words in FULL.axes.values()]
 
     def step(k: int) -> float:
-        images, semantics = batch(np.random.default_rng([seed, k, 1]), batch_size, mix=(0.1, 0.2, 0.4))
+        images, semantics = batch(np.random.default_rng([seed, first + k, 1]), batch_size, mix=(0, 0.05, 0.15), vary=0.7)
         loss = 0.0
         for (axis, words), logits in zip(FULL.axes.items(), model(images.to(device)).split(sizes, dim=1), strict=True):
             labels = [words.index(s[axis]) if axis in world.visible(s) else -100 for s in semantics]
             loss = loss + F.cross_entropy(logits, torch.tensor(labels, device=device), reduction="sum") / batch_size
-        return _descend(loss, model, optimizer, schedule(k, steps, peak))
+        return _descend(loss, model, optimizer, schedule(k, steps - first, peak))
 
-    losses, seconds = run(step, {"model": model, "optimizer": optimizer}, steps, checkpoint, note="judge")
+    losses, seconds = run(step, {"model": model, "optimizer": optimizer}, steps - first, checkpoint, note="judge")
     folder.mkdir(parents=True, exist_ok=True)
     save_file(_halves(model), folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({"heads": FULL.axes}, indent=1) + "\n")
-    return record(folder, losses, len(losses) * batch_size, seconds)
+    return record(folder, losses, len(losses) * batch_size, seconds, start)
 
 
 def families(rng: np.random.Generator, count: int, size: int, nouns: bool = False) -> list[dict[str, str]]:
@@ -306,14 +340,48 @@ def train_clip(
     return record(folder, losses, len(losses) * batch_size, seconds)
 
 
-def record(folder: Path, losses: list[float], images: int, seconds: float) -> dict:
-    """Write folder/training.json: what the training cost, and its loss as a hundred means. Returns it."""
-    width = max(1, len(losses) // 100)
+def train_captioner(
+    folder: Path, checkpoint: Path, steps: int, batch_size: int = 64, peak: float = 2e-3, seed: int = 0, device: str = "cpu"
+) -> dict:
+    """Train a small BLIP to write a render's sentence, and save it, fp16, in transformers' format. Returns its `record`."""
+    torch.manual_seed(seed)
+    tokenizer = make_tokenizer(folder)
+    size = {"hidden_size": 128, "intermediate_size": 512, "num_attention_heads": 4}
+    vision = BlipVisionConfig(image_size=world.SIZE, patch_size=world.LATTICE, num_hidden_layers=4, **size)
+    text = BlipTextConfig(vocab_size=len(tokenizer), encoder_hidden_size=128, num_hidden_layers=2, max_position_embeddings=32,
+                          hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, bos_token_id=tokenizer.bos_token_id,
+                          sep_token_id=tokenizer.eos_token_id, eos_token_id=tokenizer.eos_token_id,
+                          pad_token_id=tokenizer.pad_token_id, **size)  # fmt: skip
+    model = BlipForConditionalGeneration(BlipConfig(text_config=text.to_dict(), vision_config=vision.to_dict())).to(device).train()
+    edge = {"height": world.SIZE, "width": world.SIZE}
+    BlipProcessor(BlipImageProcessor(size=edge, image_mean=[0.5] * 3, image_std=[0.5] * 3), tokenizer).save_pretrained(folder)
+    optimizer = _muon(model, peak)
+
+    def step(k: int) -> float:
+        images, semantics = batch(np.random.default_rng([seed, k, 3]), batch_size, mix=(0.1, 0.2, 0.4))
+        tokens = tokenizer([prompt(s) for s in semantics], padding="max_length", max_length=32, return_tensors="pt").to(device)
+        labels = tokens.input_ids.masked_fill(tokens.attention_mask == 0, -100)
+        loss = model(pixel_values=images.to(device), labels=labels, **tokens).loss
+        return _descend(loss, model, optimizer, schedule(k, steps, peak))
+
+    losses, seconds = run(step, {"model": model, "optimizer": optimizer}, steps, checkpoint, note=folder.name)
+    model.half().save_pretrained(folder)
+    return record(folder, losses, len(losses) * batch_size, seconds)
+
+
+def record(folder: Path, losses: list[float], images: int, seconds: float, start: Path | None = None) -> dict:
+    """Write folder/training.json: what the training cost, and its loss as a hundred means. Returns it.
+
+    With `start`, a folder whose training went on, its cost and curve are added, and `rounds` counts one more.
+    """
+    before = cost(start) if start else {"steps": 0, "images": 0, "hours": 0, "loss": []}
+    width = before["steps"] // len(before["loss"]) if start else max(1, len(losses) // 100)
     curve = np.array(losses[: len(losses) // width * width]).reshape(-1, width).mean(1)
     what = {
-        "steps": len(losses), "images": images, "hours": round(seconds / 3600, 2), "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "steps": before["steps"] + len(losses), "images": before["images"] + images, "hours": round(before["hours"] + seconds / 3600, 2),
+        "rounds": before.get("rounds", 1) + 1 if start else 1, "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {'one GPU' if torch.cuda.is_available() else 'no GPU'}",
-        "loss": [round(float(v), 5) for v in curve],
+        "loss": before["loss"] + [round(float(v), 5) for v in curve],
     }  # fmt: skip
     (folder / "training.json").write_text(json.dumps(what) + "\n")
     return what
@@ -337,7 +405,8 @@ def write_card(folder: Path, what: str, measured: pd.DataFrame, more: Mapping[st
     spent = cost(folder)
     rows = {
         "data": "renders of the OpenMoji world (`rldf_utils.world`), seeds below 2^31, made on the spot",
-        "recipe": f"`rldf_utils.train`, notebook A1; {spent['steps']:,} steps, {spent['images']:,} images seen",
+        "recipe": f"`rldf_utils.train`, notebook A1; {spent['steps']:,} steps in {spent.get('rounds', 1)} round(s), "
+        f"{spent['images']:,} images seen",
         "hardware": spent["hardware"],
         "time": f"{spent['hours']} h",
         "date": spent["date"],
@@ -364,6 +433,18 @@ def _halves(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {k: v.half().cpu() if v.is_floating_point() else v.cpu() for k, v in model.state_dict().items()}
 
 
+def _muon(model: torch.nn.Module, peak: float) -> Muon:
+    """Muon for matrices and convolutions, AdamW for embeddings, norms, biases and the last layer.
+
+    In equal time from nothing (four minutes of one core) its error of the latents was 3 % below AdamW's at every noise level.
+    """
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
+    groups = [{"params": []}, {"params": [], "use_fallback": True}]
+    for name, parameter in model.named_parameters():
+        groups[parameter.ndim < 2 or id(parameter) in tables or "conv_out" in name]["params"].append(parameter)
+    return Muon(groups, lr=peak, weight_decay=0.01, nesterov=True, ns_steps=4, betas=(0.9, 0.99))
+
+
 def _descend(loss: torch.Tensor, model: torch.nn.Module, optimizer: torch.optim.Optimizer, rate: float) -> float:
     for group in optimizer.param_groups:
         group["lr"] = rate
@@ -377,6 +458,7 @@ def _descend(loss: torch.Tensor, model: torch.nn.Module, optimizer: torch.optim.
 PLAN: dict[str, tuple[Callable, dict, str]] = {
     "judge": (train_judge, {"steps": 6000}, "Says what a picture shows. It saw renders only, and no search may ask it."),
     "tiny-clip": (train_clip, {"steps": 3500}, "An open_clip model: image and text towers."),
+    "tiny-captioner": (train_captioner, {"steps": 1800}, "A BLIP of transformers: writes the sentence that it reads off a picture."),
     **{
         name: (train_diffusion, {"steps": recipe.steps, "recipe": recipe}, f"A latent diffusion model that predicts: {recipe.prediction}.")
         for name, recipe in RECIPES.items()

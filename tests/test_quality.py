@@ -43,7 +43,21 @@ def test_a_diffusion_model_draws_its_prompt(name):
     assert share(judged, wanted, "Noun") >= 0.38 and share(judged, wanted, "Scene") >= 0.8
 
 
+def test_the_captioner_names_the_noun(plain):
+    wanted, renders = plain
+    captions = perceive.Captioner()(renders)
+    assert np.mean([quality.named(caption) == w["Noun"] for caption, w in zip(captions, wanted, strict=True)]) >= 0.85
+
+
 # How it is counted.
+
+
+@pytest.mark.parametrize(("caption", "noun"), [
+    ("a photo of two palm trees and no people in a farm", "palm tree"), ("one tree", "tree"), ("many fish", "fish"),
+    ("three loaves of bread", "loaf of bread"), ("a street in the rain", ""), ("two carts", ""),
+])  # fmt: skip
+def test_the_noun_that_a_caption_names(caption, noun):
+    assert quality.named(caption) == noun
 
 
 def test_an_axis_counts_where_it_shows():
@@ -66,6 +80,16 @@ def test_bars_are_met_or_not_and_some_axes_have_none():
     assert other["bar"].isna().all() and not any(other["met"])
 
 
+def test_the_second_model_is_measured_against_the_first_and_unseen_pairs_against_seen_ones():
+    contexts = "100 nouns in random contexts"
+    rows = [("tiny-sd-v1", contexts, "Scene", 90), ("tiny-sd-v2", contexts, "Scene", 86), ("tiny-sd-v2", contexts, "Style", 86),
+            ("tiny-sd-v1", "seen pairs", "Noun", 80), ("tiny-sd-v1", "unseen pairs", "Noun", 74)]  # fmt: skip
+    tables = [judge.table({axis: (right, 100)}, model=model, on=on) for model, on, axis, right in rows]
+    table = quality.against_bars(pd.concat(tables, ignore_index=True))
+    assert table["bar"].iloc[[0, 1, 4]].tolist() == pytest.approx([0.97, 0.85, 0.75]) and table["bar"].iloc[[2, 3]].isna().all()
+    assert table["met"].iloc[[0, 1, 4]].tolist() == [False, True, False]
+
+
 def test_pairs_and_contexts():
     assert all(train.unseen(w) for w in quality.pairs(np.random.default_rng(11), 20, True)) and not any(
         train.unseen(w) for w in quality.pairs(np.random.default_rng(11), 20, False)
@@ -75,8 +99,8 @@ def test_pairs_and_contexts():
 
 
 def test_a_copy_of_a_training_picture_is_nearest_to_training():
-    recipe = train.Recipe("sample", (8, 8), 3, steps=2)
-    images, _ = train.batch(np.random.default_rng([3, 1]), 32, seen_only=True)
+    recipe = train.Recipe("sample", (8, 8), 8, seed=3, steps=2)
+    _, images, _ = train.diffusion_batch(recipe, 1)
     copies = images.add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).numpy()[:5]
     for found in quality.nearest(copies, recipe, judge.Judge(), batches=2).values():
         assert found["training"].max() < 1e-2 < found["held out"].min()

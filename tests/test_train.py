@@ -34,6 +34,10 @@ def test_the_mix_has_its_shares():
     assert base == pytest.approx(0.5 + 0.5 * 0.06 / 3, abs=0.03)
     assert all(s["Style"] == "a photo of" for s in samples)
     assert {s["Style"] for s in _samples(300, mix=(0, 0, 0))} == set(world.STYLES)
+    plain = [np.mean([s["Style"] == "a photo of" for s in _samples(4000, mix=(0, 0, 0), vary=v)]) for v in (0.5, 1.0)]
+    assert plain == pytest.approx([0.5 + 0.5 / 6, 1 / 6], abs=0.03)
+    counts = [s["Frequency"] for s in _samples(4000, counts=train.COUNTS)]
+    assert [counts.count(word) / 4000 for word in train.COUNTS] == pytest.approx(list(train.COUNTS.values()), abs=0.03)
 
 
 def test_families_differ_in_one_or_two_axes():
@@ -54,7 +58,7 @@ def test_with_nouns_every_other_family_differs_in_the_noun_alone():
 
 def test_schedule():
     rates = [train.schedule(k, 1000, 1.0) for k in range(1000)]
-    assert rates[0] == 1 / 200 and max(rates) == 1 and rates[500] == 1 and rates[-1] == pytest.approx(1 / 300)
+    assert rates[0] == 1 / 200 and max(rates) == 1 and rates[500] == 1 and rates[-1] == pytest.approx(1 / 500)
 
 
 class Killed(Exception):
@@ -87,6 +91,21 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch, na
     for file in files:
         whole, parts = load_file(file), load_file(tmp_path / "parts" / file.relative_to(tmp_path / "whole"))
         assert all(torch.equal(whole[key], parts[key]) for key in whole), file.name
+
+
+@pytest.mark.parametrize("name", ["judge", "tiny-sd-v2"])
+def test_a_training_goes_on_from_a_saved_model_with_new_data(tmp_path, name):
+    trainer, options, _ = train.PLAN[name]
+    options = options | {"batch_size": 8}
+    first = trainer(tmp_path / "first", tmp_path / "first.pt", **options | {"steps": 2})
+    second = trainer(tmp_path / "second", tmp_path / "second.pt", **options | {"steps": 5, "start": tmp_path / "first", "peak": 0.0})
+    assert (first["steps"], first["images"], first["rounds"]) == (2, 16, 1)
+    assert (second["steps"], second["images"], second["rounds"], len(second["loss"])) == (5, 40, 2, 5)
+    assert second["loss"][:2] == first["loss"] and torch.load(tmp_path / "second.pt", weights_only=True)["step"] == 3
+    for file in (tmp_path / "first").rglob("*.safetensors"):
+        one, other = load_file(file), load_file(tmp_path / "second" / file.relative_to(tmp_path / "first"))
+        learned = [key for key in one if "running" not in key and "num_batches" not in key]
+        assert learned and all(torch.allclose(one[key], other[key], atol=1e-6) for key in learned), "at rate 0 nothing is learned anew"
 
 
 def test_no_unseen_pair_is_in_the_diffusion_models_training_and_one_in_ten_pairs_is_unseen():
