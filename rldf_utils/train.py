@@ -212,7 +212,9 @@ def train_diffusion(folder: Path, checkpoint: Path, recipe: Recipe, steps: int, 
     first, pipe = 0, diffusion_model(folder, recipe)
     if start:
         first, peak = cost(start)["steps"], peak / 2
-        pipe = StableDiffusionPipeline.from_pretrained(start, dtype=torch.float32)
+        saved = StableDiffusionPipeline.from_pretrained(start, dtype=torch.float32)
+        for part in ("vae", "text_encoder", "unet"):  # weights alone: a loaded configuration names the folder
+            getattr(pipe, part).load_state_dict(getattr(saved, part).state_dict())
     unet, text = pipe.unet.to(device, memory_format=torch.channels_last), pipe.text_encoder.to(device)
     vae = pipe.vae.to(device)
     train = torch.nn.ModuleList([unet, text]).train()
@@ -262,7 +264,7 @@ def train_judge(folder: Path, checkpoint: Path, steps: int, batch_size: int = 32
     sizes = [len(words) for words in FULL.axes.values()]
 
     def step(k: int) -> float:
-        images, semantics = batch(np.random.default_rng([seed, first + k, 1]), batch_size, mix=(0, 0.05, 0.15), vary=0.7)
+        images, semantics = batch(np.random.default_rng([seed, first + k, 1]), batch_size, mix=(0, 0.05, 0.15), vary=0.9)
         loss = 0.0
         for (axis, words), logits in zip(FULL.axes.items(), model(images.to(device)).split(sizes, dim=1), strict=True):
             labels = [words.index(s[axis]) if axis in world.visible(s) else -100 for s in semantics]
@@ -456,7 +458,7 @@ def _descend(loss: torch.Tensor, model: torch.nn.Module, optimizer: torch.optim.
 
 
 PLAN: dict[str, tuple[Callable, dict, str]] = {
-    "judge": (train_judge, {"steps": 6000}, "Says what a picture shows. It saw renders only, and no search may ask it."),
+    "judge": (train_judge, {"steps": 14_500}, "Says what a picture shows. It saw renders only, and no search may ask it."),
     "tiny-clip": (train_clip, {"steps": 3500}, "An open_clip model: image and text towers."),
     "tiny-captioner": (train_captioner, {"steps": 1800}, "A BLIP of transformers: writes the sentence that it reads off a picture."),
     **{

@@ -102,6 +102,7 @@ def test_a_training_goes_on_from_a_saved_model_with_new_data(tmp_path, name):
     assert (first["steps"], first["images"], first["rounds"]) == (2, 16, 1)
     assert (second["steps"], second["images"], second["rounds"], len(second["loss"])) == (5, 40, 2, 5)
     assert second["loss"][:2] == first["loss"] and torch.load(tmp_path / "second.pt", weights_only=True)["step"] == 3
+    assert not any(str(tmp_path) in file.read_text() for file in (tmp_path / "second").rglob("*.json")), "a path of this machine"
     for file in (tmp_path / "first").rglob("*.safetensors"):
         one, other = load_file(file), load_file(tmp_path / "second" / file.relative_to(tmp_path / "first"))
         learned = [key for key in one if "running" not in key and "num_batches" not in key]
