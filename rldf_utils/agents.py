@@ -49,7 +49,7 @@ class Agent:
         alpha = self.alpha
         if self.omega is not None:
             self.visits[state, action] += 1
-            alpha = self.visits[state, action] ** -self.omega
+            alpha = float(self.visits[state, action]) ** -self.omega  # numpy's own power differs in the last bit on some CPUs
         self.q[state, action] += alpha * (target - self.q[state, action])
 
     def begin(self) -> None:
