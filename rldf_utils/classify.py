@@ -18,9 +18,9 @@ class Recipe:
     """How a ResNet-18 is trained: random resized crops and flips; the rate falls as a cosine after a short warm-up."""
 
     stem: str  #: "imagenet": 7x7, stride 2, max-pool (torchvision's); "cifar": 3x3, stride 1, no pool, 16 times the work
-    size: int  #: edge in pixels, of training's last third and of the test
+    size: int  #: edge in pixels, of training's last quarter and of the test
     epochs: int
-    early: int | None = None  #: edge in pixels of training's first two thirds (progressive resizing); None: the same
+    early: int | None = None  #: edge in pixels of training's first three quarters (progressive resizing); None: the same
     batch: int = 256
     crop: float = 0.35  #: least area of a random crop
     rate: float = 0.2  #: peak learning rate
@@ -100,7 +100,7 @@ def train(pixels: np.ndarray, labels: np.ndarray, classes: int, recipe: Recipe, 
         if step % per_epoch == 0:
             order = rng.permutation(len(labels))
         part = np.sort(order[(step % per_epoch) * recipe.batch :][: recipe.batch])
-        size = recipe.size if recipe.early is None or step >= 2 * steps // 3 else recipe.early
+        size = recipe.size if recipe.early is None or step >= 3 * steps // 4 else recipe.early
         x = augment(as_tensor(pixels[part], device), size, rng, recipe.crop).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             loss = cross_entropy(model(x), torch.from_numpy(labels[part]).to(device))

@@ -3,7 +3,7 @@
 Both train torchvision's ResNet-18 at 64 px on the same pictures (a class: one of the world's 15 places), as many epochs, the
 same batch and peak rate, three seeds. The example's loop: ImageFolder, RandomResizedCrop, flip, normalise, SGD, step decay,
 here without workers, so that all its work is this process's. Ours: pixels mapped from disk, crops of a whole batch at once,
-channels last, the first two thirds of the steps at 32 px. CPU seconds.
+channels last, the first three quarters of the steps at 32 px. CPU seconds.
 """
 
 import tempfile
