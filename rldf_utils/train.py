@@ -215,6 +215,7 @@ def train_diffusion(folder: Path, checkpoint: Path, recipe: Recipe, steps: int, 
         saved = StableDiffusionPipeline.from_pretrained(start, dtype=torch.float32)
         for part in ("vae", "text_encoder", "unet"):  # weights alone: a loaded configuration names the folder
             getattr(pipe, part).load_state_dict(getattr(saved, part).state_dict())
+        pipe.vae.register_to_config(scaling_factor=saved.vae.config.scaling_factor)
     unet, text = pipe.unet.to(device, memory_format=torch.channels_last), pipe.text_encoder.to(device)
     vae = pipe.vae.to(device)
     train = torch.nn.ModuleList([unet, text]).train()
