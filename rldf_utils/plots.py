@@ -105,8 +105,8 @@ def short(prompt: str) -> str:
 def caption(semantics: Mapping[str, str]) -> str:
     """What a picture of the full grammar is asked to show, in four lines short enough to stand over it."""
     parts = (("Frequency", "Colour", "Noun"), ("Density", "Age", "Tone", "Gender"), ("Verb", "Scene"), ("Style", "Weather", "Time"))
-    lines = (" ".join(semantics[axis] for axis in line if semantics[axis]) for line in parts)
-    return "\n".join(line.removeprefix("a photo of ").removesuffix(" of").replace("-skinned", "")[:26] for line in lines)
+    lines = (" ".join(semantics[axis].removesuffix(" of") for axis in line if semantics[axis]) for line in parts)
+    return "\n".join(line.removeprefix("a photo ").replace("-skinned", "")[:24] for line in lines)
 
 
 def parse_tree(ax: plt.Axes, tree: nltk.Tree) -> plt.Axes:
