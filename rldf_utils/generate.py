@@ -209,7 +209,7 @@ class Cache:
             self.count(prompts, seeds)
         found = {path: self._read(path) for path in dict.fromkeys(paths)}
         missing = [i for path, i in {path: i for i, path in enumerate(paths)}.items() if found[path] is None]
-        with tqdm(total=len(missing), desc=progress, unit="image", disable=progress is None or not missing) as bar:
+        with tqdm(total=len(missing), desc=progress, unit="image", mininterval=2, disable=progress is None or not missing) as bar:
             for start in range(0, len(missing), self.batch):
                 part = missing[start : start + self.batch]
                 for i, pixels in zip(part, self.model([prompts[i] for i in part], [seeds[i] for i in part]), strict=True):

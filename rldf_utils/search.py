@@ -128,7 +128,7 @@ def rldf(image: np.ndarray, model: Cache, clip: Clip, grammar: Grammar, *, agent
     env = feedback.env
     env.max_steps = max_steps
     learner = AGENTS[agent](grammar.size, env.action_space.n, epsilon, seed=seed)
-    with tqdm(total=steps, desc=progress, unit="step", disable=progress is None) as bar:
+    with tqdm(total=steps, desc=progress, unit="step", mininterval=2, disable=progress is None) as bar:
         trajectory = run(env, learner, steps, seed=seed, after_step=bar.update)
     arrived = np.flatnonzero(trajectory.states == env.target)
     final = grammar.encoding(int(trajectory.states[trajectory.rewards.argmax()]))
