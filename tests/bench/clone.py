@@ -57,7 +57,7 @@ def main(share: float = 1.0) -> None:
     rows = {"images": f"{len(finished):,}", "tar files": f"{finished['shard'].nunique():,}", "workers killed": killed[0]}
     rows |= {f"seconds to {what}": round(value) for what, value in seconds.items()}
     rows |= {"peak memory, driver, GB": round(peak, 1), "peak memory, all workers, GB": round(workers[0] / 1e9, 1)}
-    text = f"{__doc__}\n{pd.Series(rows, name="measured").to_markdown(disable_numparse=True)}\n\n{results.provenance()['machine']}\n"
+    text = f"{__doc__}\n{pd.Series(rows, name='measured').to_markdown(disable_numparse=True)}\n\n{results.provenance()['machine']}\n"
     results.write(results.RESULTS / "bench" / "clone.md", text)
     print(text)
 
