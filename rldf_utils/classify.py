@@ -30,7 +30,7 @@ class Recipe:
 
 RECIPES = {
     "paper": Recipe("cifar", 224, 200),  # the recipe of the code that the paper cites as [1]
-    "tiny": Recipe("imagenet", 32, 8, batch=16, crop=0.7, rate=2e-3, decay=0.05, optimizer="adamw"),
+    "tiny": Recipe("imagenet", 48, 6, batch=16, crop=0.7, rate=2e-3, decay=0.05, optimizer="adamw"),
     "smoke": Recipe("imagenet", 32, 1, batch=16, rate=2e-3, decay=0.05, optimizer="adamw"),
 }
 
