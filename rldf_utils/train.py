@@ -41,7 +41,11 @@ from rldf_utils.autoencoder import PatchAutoencoder
 CHECKPOINT_SECONDS = 120  #: between checkpoints
 HELD_OUT = 2**31  #: seeds below it are for training, seeds from it on for evaluation and inputs
 MIX = (0.05, 0.15, 0.4)  #: cumulative shares of the base world, the 9x world and all nouns in plain contexts; the rest has all axes
-COUNTS = {"one": 0.4, "two": 0.3, "three": 0.15, "many": 0.15}  #: shares of a word for how many: large things take more learning
+SHARES = {
+    "Frequency": {"one": 0.4, "two": 0.3, "three": 0.15, "many": 0.15},
+    "Style": {"a photo of": 0.2, "a flat icon of": 0.25, "an oil painting of": 0.08, "a pixel art picture of": 0.12,
+              "a line drawing of": 0.2, "a silhouette of": 0.15},
+}  #: in a diffusion model's training; large things, faint lines and masses of one colour take more learning  # fmt: skip
 BASE, LARGE, FULL = grammar.load("base"), grammar.load("large"), grammar.load("full")
 PLAIN = FULL.decode((0,) * len(FULL.axes))
 
@@ -53,14 +57,14 @@ def unseen(semantics: dict[str, str]) -> bool:
 
 
 def sample_semantics(rng: np.random.Generator, mix: tuple[float, float, float] = MIX, seen_only: bool = False,
-                     counts: Mapping[str, float] | None = None, vary: float = 0.5) -> dict[str, str]:  # fmt: skip
+                     shares: Mapping[str, Mapping[str, float]] = {}, vary: float = 0.5) -> dict[str, str]:  # fmt: skip
     """Words for one training picture: base world, 9x world, all nouns, or all nouns with inference axes.
 
     Args:
         mix: the cumulative shares of the first three; the fourth has the rest.
         seen_only: no `unseen` pair.
-        counts: shares of the words of Frequency; None for equal ones.
-        vary: how likely each inference axis of the fourth is drawn anew, not plain.
+        shares: axis -> word -> share, where words are not to be equally likely; an inference axis in the fourth only.
+        vary: how likely each other inference axis of the fourth is drawn anew, not plain.
     """
     kind = int(np.searchsorted(mix, rng.random(), side="right"))
     core = (BASE, LARGE, FULL, FULL)[kind]
@@ -70,12 +74,13 @@ def sample_semantics(rng: np.random.Generator, mix: tuple[float, float, float] =
             semantics[axis] = core.axes[axis][rng.integers(len(core.axes[axis]))]
         if not (seen_only and unseen(semantics)):
             break
-    if counts:
-        semantics["Frequency"] = str(rng.choice(list(counts), p=list(counts.values())))
     if kind == 3:
         for axis in FULL.axes:
             if axis not in BASE.axes and rng.random() < vary:
                 semantics[axis] = FULL.axes[axis][rng.integers(len(FULL.axes[axis]))]
+    for axis, words in shares.items():
+        if axis in BASE.axes or kind == 3:
+            semantics[axis] = str(rng.choice(list(words), p=list(words.values())))
     return semantics
 
 
@@ -171,7 +176,7 @@ RECIPES = {
 def diffusion_batch(recipe: Recipe, k: int, size: int = 64) -> tuple[np.random.Generator, torch.Tensor, list[dict[str, str]]]:
     """Step k's generator, images and semantics, see `batch`."""
     rng = np.random.default_rng([recipe.seed, k])
-    return rng, *batch(rng, size, seen_only=True, counts=COUNTS)
+    return rng, *batch(rng, size, seen_only=True, shares=SHARES)
 
 
 def diffusion_model(folder: Path, recipe: Recipe) -> StableDiffusionPipeline:

@@ -36,8 +36,10 @@ def test_the_mix_has_its_shares():
     assert {s["Style"] for s in _samples(300, mix=(0, 0, 0))} == set(world.STYLES)
     plain = [np.mean([s["Style"] == "a photo of" for s in _samples(4000, mix=(0, 0, 0), vary=v)]) for v in (0.5, 1.0)]
     assert plain == pytest.approx([0.5 + 0.5 / 6, 1 / 6], abs=0.03)
-    counts = [s["Frequency"] for s in _samples(4000, counts=train.COUNTS)]
-    assert [counts.count(word) / 4000 for word in train.COUNTS] == pytest.approx(list(train.COUNTS.values()), abs=0.03)
+    for axis, shares in train.SHARES.items():
+        words = [s[axis] for s in _samples(4000, mix=(0, 0, 0), shares=train.SHARES)]
+        assert [words.count(word) / 4000 for word in shares] == pytest.approx(list(shares.values()), abs=0.03)
+    assert all(s["Style"] == "a photo of" for s in _samples(300, mix=(0, 0, 1), shares=train.SHARES)), "inference axes: in the fourth"
 
 
 def test_families_differ_in_one_or_two_axes():
