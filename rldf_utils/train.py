@@ -202,6 +202,13 @@ def diffusion_model(folder: Path, recipe: Recipe) -> StableDiffusionPipeline:
                                    safety_checker=None, feature_extractor=None, requires_safety_checker=False)  # fmt: skip
 
 
+def clean(prediction: str, out: torch.Tensor, noisy: torch.Tensor, signal: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
+    """The clean latents that a network's output implies: noisy = signal * clean + rest * noise, v = signal * noise - rest * clean."""
+    if prediction == "v_prediction":
+        return signal * noisy - rest * out
+    return (noisy - rest * out) / signal if prediction == "epsilon" else out
+
+
 def train_diffusion(folder: Path, checkpoint: Path, recipe: Recipe, steps: int, batch_size: int = 64, peak: float = 4e-3,
                     device: str = "cpu", start: Path | None = None) -> dict:  # fmt: skip
     """Train a tiny Stable Diffusion on renders and save it, fp16, as a diffusers folder.
@@ -237,11 +244,7 @@ def train_diffusion(folder: Path, checkpoint: Path, recipe: Recipe, steps: int, 
         t = torch.from_numpy(rng.integers(0, len(alphas), batch_size)).to(device)
         signal, rest = alphas[t].view(-1, 1, 1, 1).sqrt(), (1 - alphas[t]).view(-1, 1, 1, 1).sqrt()
         noisy = signal * latents + rest * noise
-        out = unet(noisy, t, text(ids.to(device))[0]).sample
-        if recipe.prediction == "v_prediction":
-            out = signal * noisy - rest * out
-        elif recipe.prediction == "epsilon":
-            out = (noisy - rest * out) / signal
+        out = clean(recipe.prediction, unet(noisy, t, text(ids.to(device))[0]).sample, noisy, signal, rest)
         error = (out - latents).square().mean((1, 2, 3))
         loss = (error * (1 + alphas[t] / (1 - alphas[t])).clamp(max=6)).mean()
         _descend(loss, train, optimizer, schedule(k, steps - first, peak))
