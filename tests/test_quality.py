@@ -43,6 +43,18 @@ def test_a_diffusion_model_draws_its_prompt(name, least):
     assert share(judged, wanted, "Noun") >= least and share(judged, wanted, "Scene") >= 0.85
 
 
+@pytest.mark.parametrize("name", train.RECIPES)
+def test_a_negative_prompt_keeps_away_the_scene_that_it_names(name):
+    def scenes(negative: str) -> list[str]:
+        model = generate.Diffusers(name, negative=negative)
+        pictures = [model(["a photo of two dogs"] * 8, list(range(first, first + 8))) for first in range(0, 32, 8)]
+        return [judged["Scene"] for judged in judge.Judge()(np.concatenate(pictures))]
+
+    free = scenes("")
+    usual = max(free, key=free.count)
+    assert scenes(usual).count(usual) < free.count(usual) / 2
+
+
 def test_the_captioner_names_the_noun(plain):
     wanted, renders = plain
     captions = perceive.Captioner()(renders)
