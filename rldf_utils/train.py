@@ -168,8 +168,8 @@ class Recipe:
 
 
 RECIPES = {
-    "tiny-sd-v1": Recipe("sample", (128, 128), 128, 0, 23_600),
-    "tiny-sd-v2": Recipe("v_prediction", (96, 128), 96, 1, 7_000),
+    "tiny-sd-v1": Recipe("sample", (128, 128), 128, 0, 26_800),
+    "tiny-sd-v2": Recipe("v_prediction", (96, 128), 96, 1, 12_000),
 }
 
 
@@ -467,7 +467,7 @@ def _descend(loss: torch.Tensor, model: torch.nn.Module, optimizer: torch.optim.
 
 
 PLAN: dict[str, tuple[Callable, dict, str]] = {
-    "judge": (train_judge, {"steps": 21_500}, "Says what a picture shows. It saw renders only, and no search may ask it."),
+    "judge": (train_judge, {"steps": 28_500}, "Says what a picture shows. It saw renders only, and no search may ask it."),
     "tiny-clip": (train_clip, {"steps": 3500}, "An open_clip model: image and text towers."),
     "tiny-captioner": (train_captioner, {"steps": 1800}, "A BLIP of transformers: writes the sentence that it reads off a picture."),
     **{
