@@ -191,7 +191,8 @@ class Captioner:
             part = [Image.fromarray(image) for image in images[start : start + self.batch]]
             inputs = self.processor(images=part + part[-1:] * (self.batch - len(part)), return_tensors="pt")
             ids = self.model.generate(**inputs.to(self.device, self.model.dtype), max_new_tokens=31, do_sample=False)
-            out += [text.strip() for text in self.processor.batch_decode(ids[: len(part)], skip_special_tokens=True)]
+            texts = self.processor.batch_decode(ids[: len(part)], skip_special_tokens=True)
+            out += [text.strip().replace(" - ", "-") for text in texts]  # "light-skinned" is three tokens
         return out
 
 

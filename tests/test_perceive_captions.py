@@ -20,8 +20,10 @@ def pictures():
 def test_a_caption_is_a_sentence_that_the_grammar_parses(captioner, pictures):
     captions = captioner(pictures)
     assert len(captions) == len(pictures) and len(set(captions)) > 1
-    for caption in captions:
+    toned = world.render({"Noun": "dog", "Density": "two", "Scene": "a park", "Tone": "dark-skinned"}, train.HELD_OUT)
+    for caption in captions + captioner([toned]):
         train.FULL.parse(caption)
+    assert "dark-skinned" in caption
 
 
 def test_a_caption_does_not_depend_on_its_neighbours_or_on_the_padded_tail(captioner, pictures):
