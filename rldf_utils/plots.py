@@ -1,7 +1,7 @@
 """Figures. A function draws on the axes it is given and returns them; `image_grid` makes a figure of pictures."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
@@ -100,13 +100,6 @@ def trajectory(image: np.ndarray, search: Search, most: int = 8) -> plt.Figure:
 def short(prompt: str) -> str:
     """A prompt in lines short enough to stand over a small picture."""
     return prompt.removeprefix("a photo of ").replace(" and ", "\nand ").replace(" in ", "\nin ")
-
-
-def caption(semantics: Mapping[str, str]) -> str:
-    """What a picture of the full grammar is asked to show, in four lines short enough to stand over it."""
-    parts = (("Frequency", "Colour", "Noun"), ("Density", "Age", "Tone", "Gender"), ("Verb", "Scene"), ("Style", "Weather", "Time"))
-    lines = (" ".join(semantics[axis].removesuffix(" of") for axis in line if semantics[axis]) for line in parts)
-    return "\n".join(line.removeprefix("a photo ").replace("-skinned", "")[:24] for line in lines)
 
 
 def parse_tree(ax: plt.Axes, tree: nltk.Tree) -> plt.Axes:

@@ -95,7 +95,7 @@ def nearest(pictures: np.ndarray, recipe: Recipe, judge: Judge, batches: int) ->
             if name == "training":
                 images = images.add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).numpy()
             else:
-                images = np.stack([world.render(s, HELD_OUT + 64 * k + i) for i, s in enumerate(semantics)])
+                images = np.stack([world.render(s, HELD_OUT + len(semantics) * k + i) for i, s in enumerate(semantics)])
             for space, embed in spaces.items():
                 gaps = torch.cdist(ours[space], torch.from_numpy(embed(images)).double())  # in single precision a copy is not at 0
                 found[space] = np.minimum(found[space], gaps.min(1).values.numpy())
