@@ -2,7 +2,7 @@
 # make reproduce [SCALE=smoke|tiny|paper] [PARAMETERS="-p SEED 3"] [PYTHON=/a/python3.11]
 SCALE ?= tiny
 PARAMETERS ?=
-BENCH ?= agents fid classify clone prediction
+BENCH ?= agents fid classify clone
 PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
 NOTEBOOKS := 01_grammar_encoding 02_environment_design 03_agent_training_sweeps 04_image_search 06_imagenet100_cloning \
   07_resnet18_classification 08_fid_kid_imagenet_variants A2_agent_claims

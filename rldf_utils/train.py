@@ -163,7 +163,7 @@ def make_tokenizer(folder: Path) -> CLIPTokenizer:
 class Recipe:
     """What makes one tiny Stable Diffusion differ from another."""
 
-    prediction: str  #: what the network predicts: "sample" (the clean latents), "v_prediction" or "epsilon"
+    prediction: str  #: what the network predicts: "epsilon" (the noise) or "v_prediction"
     channels: tuple[int, int]  #: widths of the UNet's two levels, 8 x 8 and 4 x 4 tokens
     text: int  #: width of the text encoder
     seed: int  #: of weights, data and noise
@@ -171,7 +171,7 @@ class Recipe:
 
 
 RECIPES = {
-    "tiny-sd-v1": Recipe("sample", (128, 128), 128, 0, 26_800),
+    "tiny-sd-v1": Recipe("epsilon", (128, 128), 128, 0, 29_900),
     "tiny-sd-v2": Recipe("v_prediction", (96, 128), 96, 1, 12_000),
 }
 
@@ -182,12 +182,30 @@ def diffusion_batch(recipe: Recipe, k: int, size: int = 64) -> tuple[np.random.G
     return rng, *batch(rng, size, seen_only=True, shares=SHARES)
 
 
+@torch.no_grad()
+def _let_noise_through(unet: UNet2DConditionModel) -> None:
+    """Begin with a network whose output is its input: all is noise.
+
+    The implied clean latents have the output's error times noise over signal, so that noise must pass almost exactly. It
+    does on the outermost skip connection, as pairs (x, -x), since SiLU(x) - SiLU(-x) = x, if one group of the norm before
+    it holds all channels: then its scale hardly differs between pictures.
+    """
+    x, last = torch.eye(unet.config.in_channels), unet.up_blocks[-1].resnets[-1]
+    pair = torch.cat([x, -x])
+    for layer in (unet.conv_in, last.conv_shortcut, last.conv2, unet.conv_out):
+        layer.weight.mul_(0.1)
+    unet.conv_in.weight[:, :, 1, 1] += pair
+    last.conv_shortcut.weight[:, -len(pair) :, 0, 0] += torch.eye(len(pair))
+    unet.conv_out.weight[:, :, 1, 1] += pair.T
+
+
 def diffusion_model(folder: Path, recipe: Recipe) -> StableDiffusionPipeline:
     """A new, untrained tiny Stable Diffusion: patch autoencoder fitted on renders, CLIP text encoder, UNet.
 
     The UNet gets the prompt twice: by cross-attention, as in Stable Diffusion, and pooled, added to the time embedding.
     """
     torch.manual_seed(recipe.seed)
+    epsilon, betas = recipe.prediction == "epsilon", {"beta_schedule": "squaredcos_cap_v2"}
     tokenizer = make_tokenizer(folder / "tokenizer")
     images, _ = batch(np.random.default_rng(recipe.seed), 4096)
     vae = PatchAutoencoder().fit(images)
@@ -199,17 +217,13 @@ def diffusion_model(folder: Path, recipe: Recipe) -> StableDiffusionPipeline:
         sample_size=8, in_channels=64, out_channels=64, block_out_channels=recipe.channels, layers_per_block=1,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=recipe.text, attention_head_dim=4, resnet_time_scale_shift="scale_shift",
-        addition_embed_type="text", addition_embed_type_num_heads=4)  # fmt: skip
-    scheduler = DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type=recipe.prediction, steps_offset=1)
+        addition_embed_type="text", addition_embed_type_num_heads=4, norm_num_groups=1 if epsilon else 32)  # fmt: skip
+    if epsilon:
+        _let_noise_through(unet)
+        betas = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}  # as SD 1.4
+    scheduler = DPMSolverMultistepScheduler(prediction_type=recipe.prediction, steps_offset=1, **betas)
     return StableDiffusionPipeline(vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler,
                                    safety_checker=None, feature_extractor=None, requires_safety_checker=False)  # fmt: skip
-
-
-def clean(prediction: str, out: torch.Tensor, noisy: torch.Tensor, signal: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
-    """The clean latents that a network's output implies: noisy = signal * clean + rest * noise, v = signal * noise - rest * clean."""
-    if prediction == "v_prediction":
-        return signal * noisy - rest * out
-    return (noisy - rest * out) / signal if prediction == "epsilon" else out
 
 
 def train_diffusion(folder: Path, checkpoint: Path, recipe: Recipe, steps: int, batch_size: int = 64, peak: float = 4e-3,
@@ -247,8 +261,9 @@ def train_diffusion(folder: Path, checkpoint: Path, recipe: Recipe, steps: int, 
         t = torch.from_numpy(rng.integers(0, len(alphas), batch_size)).to(device)
         signal, rest = alphas[t].view(-1, 1, 1, 1).sqrt(), (1 - alphas[t]).view(-1, 1, 1, 1).sqrt()
         noisy = signal * latents + rest * noise
-        out = clean(recipe.prediction, unet(noisy, t, text(ids.to(device))[0]).sample, noisy, signal, rest)
-        error = (out - latents).square().mean((1, 2, 3))
+        out = unet(noisy, t, text(ids.to(device))[0]).sample
+        clean = signal * noisy - rest * out if recipe.prediction == "v_prediction" else (noisy - rest * out) / signal
+        error = (clean - latents).square().mean((1, 2, 3))
         loss = (error * (1 + alphas[t] / (1 - alphas[t])).clamp(max=6)).mean()
         _descend(loss, train, optimizer, schedule(k, steps - first, peak))
         average.update_parameters(train)

@@ -111,7 +111,7 @@ def test_pairs_and_contexts():
 
 
 def test_a_copy_of_a_training_picture_is_nearest_to_training():
-    recipe = train.Recipe("sample", (8, 8), 8, seed=3, steps=2)
+    recipe = train.Recipe("epsilon", (8, 8), 8, seed=3, steps=2)
     _, images, _ = train.diffusion_batch(recipe, 1)
     copies = images.add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).numpy()[:5]
     for found in quality.nearest(copies, recipe, judge.Judge(), batches=2).values():

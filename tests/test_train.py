@@ -58,6 +58,17 @@ def test_with_nouns_every_other_family_differs_in_the_noun_alone():
         assert (differ == {"Noun"}) == (number % 2 == 1)
 
 
+@pytest.mark.parametrize(("name", "least"), [("tiny-sd-v1", 0.9), ("tiny-sd-v2", 0.0)])
+def test_noise_passes_a_network_that_is_to_predict_it(tmp_path, monkeypatch, name, least):
+    monkeypatch.setattr(train, "batch", lambda rng, size: (torch.rand(64, 3, 64, 64), None))
+    pipe = train.diffusion_model(tmp_path, train.RECIPES[name])
+    noise, prompts = torch.randn(16, 64, 8, 8), torch.randn(16, 32, train.RECIPES[name].text)
+    with torch.no_grad():
+        out = pipe.unet.eval()(noise, 999, prompts).sample
+    share = 1 - (out - noise).square().mean() / noise.square().mean()
+    assert share > least if least else share < 0.1, "two models that err differently start differently"
+
+
 def test_schedule():
     rates = [train.schedule(k, 1000, 1.0) for k in range(1000)]
     assert rates[0] == 1 / 200 and max(rates) == 1 and rates[500] == 1 and rates[-1] == pytest.approx(1 / 500)
