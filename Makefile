@@ -30,7 +30,7 @@ test: .venv/.ray ## run all tests, every notebook at SCALE=smoke included
 	.venv/bin/python -m pytest
 lab: .venv/.installed ## open JupyterLab; step through notebooks/
 	.venv/bin/jupyter lab
-models: $(call executed,$(MODELS)) ## train the tiny models from nothing (notebook A1; 14 hours on 2 cores, resumable)
+models: $(call executed,$(MODELS)) ## train the tiny models from nothing (notebook A1; 16 hours on 2 cores, resumable)
 models-report: $(call executed,$(MODELS)) ## measure the shipped models against their bars, and renew their cards
 	$(MAKE) data/SHA256SUMS
 models-report: PARAMETERS += -p TRAIN no -p OUT data/models

@@ -36,11 +36,11 @@ def test_clip_reads_fresh_renders_zero_shot(plain):
     assert share(read, wanted, "Noun") >= 0.9 and share(read, wanted, "Scene") >= 0.9
 
 
-@pytest.mark.parametrize(("name", "least"), [("tiny-sd-v1", 0.8), ("tiny-sd-v2", 0.65)])
+@pytest.mark.parametrize(("name", "least"), [("tiny-sd-v1", 0.8), ("tiny-sd-v2", 0.75)])
 def test_a_diffusion_model_draws_its_prompt(name, least):
     wanted = quality.contexts(np.random.default_rng(11), 1)
     judged = judge.Judge()(quality.draw(generate.Diffusers(name), wanted, None))
-    assert share(judged, wanted, "Noun") >= least and share(judged, wanted, "Scene") >= 0.85
+    assert share(judged, wanted, "Noun") >= least and share(judged, wanted, "Scene") >= 0.9
 
 
 @pytest.mark.parametrize("name", train.RECIPES)
