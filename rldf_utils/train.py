@@ -188,7 +188,8 @@ def _let_noise_through(unet: UNet2DConditionModel) -> None:
 
     The implied clean latents have the output's error times noise over signal, so that noise must pass almost exactly. It
     does on the outermost skip connection, as pairs (x, -x), since SiLU(x) - SiLU(-x) = x, if one group of the norm before
-    it holds all channels: then its scale hardly differs between pictures.
+    it holds all channels: then its scale hardly differs between pictures. The UNet's first level is twice as wide as the
+    latents.
     """
     x, last = torch.eye(unet.config.in_channels), unet.up_blocks[-1].resnets[-1]
     pair = torch.cat([x, -x])
@@ -202,10 +203,11 @@ def _let_noise_through(unet: UNet2DConditionModel) -> None:
 def diffusion_model(folder: Path, recipe: Recipe) -> StableDiffusionPipeline:
     """A new, untrained tiny Stable Diffusion: patch autoencoder fitted on renders, CLIP text encoder, UNet.
 
-    The UNet gets the prompt twice: by cross-attention, as in Stable Diffusion, and pooled, added to the time embedding.
+    The UNet gets the prompt twice: by cross-attention, as in Stable Diffusion, and pooled, added to the time embedding. One
+    that is to predict noise begins by letting it through, and has SD 1.4's betas, which leave some signal at every step.
     """
     torch.manual_seed(recipe.seed)
-    epsilon, betas = recipe.prediction == "epsilon", {"beta_schedule": "squaredcos_cap_v2"}
+    epsilon = recipe.prediction == "epsilon"
     tokenizer = make_tokenizer(folder / "tokenizer")
     images, _ = batch(np.random.default_rng(recipe.seed), 4096)
     vae = PatchAutoencoder().fit(images)
@@ -220,7 +222,9 @@ def diffusion_model(folder: Path, recipe: Recipe) -> StableDiffusionPipeline:
         addition_embed_type="text", addition_embed_type_num_heads=4, norm_num_groups=1 if epsilon else 32)  # fmt: skip
     if epsilon:
         _let_noise_through(unet)
-        betas = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}  # as SD 1.4
+        betas = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+    else:
+        betas = {"beta_schedule": "squaredcos_cap_v2"}
     scheduler = DPMSolverMultistepScheduler(prediction_type=recipe.prediction, steps_offset=1, **betas)
     return StableDiffusionPipeline(vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler,
                                    safety_checker=None, feature_extractor=None, requires_safety_checker=False)  # fmt: skip
