@@ -11,6 +11,10 @@ from dataclasses import dataclass
 import gymnasium as gym
 import numpy as np
 
+from rldf_utils.arguments import integer, real
+from rldf_utils.grammar import TABLE_STATES
+from rldf_utils.results import choose
+
 ALPHA = 0.1  #: step size; chosen by us
 GAMMA = 0.9  #: discount; chosen by us
 Q_SCALE = 0.01  #: standard deviation of the initial Q (line 3 says "randomly"); chosen by us
@@ -24,14 +28,20 @@ class Agent:
         omega: the step size is 1 / N^omega, N being how often (state, action) was updated. In (0.5, 1] it meets the
             conditions of the convergence theorem (section 3).
         seed: of the initial Q and the choices; its stream is not the environment's of the same seed.
+
+    Raises:
+        ValueError: epsilon, alpha or gamma outside 0..1, omega outside 0.001..1, a negative seed, or more than
+            two million states.
     """
 
     def __init__(self, states: int, actions: int, epsilon: float = 0.1, alpha: float = ALPHA, gamma: float = GAMMA, seed: int = 0,
                  omega: float | None = None):  # fmt: skip
-        self.rng = np.random.default_rng([seed, 1])
-        self.q = self.rng.normal(0, Q_SCALE, (states, actions))
-        self.visits = np.zeros((states, actions), np.int64)  #: N, counted if omega is given
-        self.epsilon, self.alpha, self.gamma, self.omega = epsilon, alpha, gamma, omega
+        self.rng = np.random.default_rng([integer("seed", seed), 1])
+        shape = integer("states", states, 1, TABLE_STATES), integer("actions", actions, least=1)
+        self.q = self.rng.normal(0, Q_SCALE, shape)
+        self.visits = np.zeros(shape, np.int64)  #: N, counted if omega is given
+        self.epsilon, self.alpha, self.gamma = real("epsilon", epsilon, 0, 1), real("alpha", alpha, 0, 1), real("gamma", gamma, 0, 1)
+        self.omega = None if omega is None else real("omega", omega, 1e-3, 1)
 
     def select_action(self, state: int) -> int:
         """Epsilon-greedy choice in a state."""
@@ -54,6 +64,11 @@ class Agent:
 
     def begin(self) -> None:
         """A new episode begins."""
+
+    def fits(self, env: gym.Env) -> None:
+        """Raises a ValueError if the table is not that of the environment's states and actions."""
+        if self.q.shape != (env.observation_space.n, env.action_space.n):
+            raise ValueError(f"an agent of {self.q.shape} states and actions cannot walk {env.observation_space}, {env.action_space}")
 
 
 class QLearning(Agent):
@@ -92,6 +107,15 @@ class Random(Agent):
 AGENTS = {"Q": QLearning, "SARSA": Sarsa, "Random": Random}  #: Table 3's names
 
 
+def make(name: str, env: gym.Env, epsilon: float = 0.1, **settings) -> Agent:
+    """The agent of a name for an environment of discrete states and actions; `settings` as of `Agent`.
+
+    Raises:
+        ValueError: an unknown name, or a setting out of range.
+    """
+    return AGENTS[choose("agent", name, AGENTS)](env.observation_space.n, env.action_space.n, epsilon, **settings)
+
+
 @dataclass
 class Trajectory:
     """A run's steps in order: arrays (steps,), and the state of every start, (episodes,)."""
@@ -104,7 +128,13 @@ class Trajectory:
 
 
 def run(env: gym.Env, agent: Agent, steps: int, seed: int = 0, after_step: Callable[[], object] = lambda: None) -> Trajectory:
-    """Let the agent learn for `steps` steps, beginning a new episode whenever one ends; `after_step` is called after each."""
+    """Let the agent learn for `steps` steps, beginning a new episode whenever one ends; `after_step` is called after each.
+
+    Raises:
+        ValueError: steps below 1, a negative seed, or an agent of another number of states or actions.
+    """
+    steps, seed = integer("steps", steps, least=1), integer("seed", seed)
+    agent.fits(env)
     states, actions, rewards, episodes, starts = [], [], [], [], []
     agent.begin()
     state, _ = env.reset(seed=seed)

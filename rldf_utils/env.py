@@ -1,26 +1,39 @@
 """The grid of image semantics as a Gymnasium environment, `RLDF-v0`."""
 
+import zipfile
 from collections.abc import Callable, Sequence
+from math import prod
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.error import ResetNeeded
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import spearmanr
 
 from rldf_utils import grammar as grammars
 from rldf_utils import rewards, world
-from rldf_utils.grammar import Encoding, Grammar
+from rldf_utils.arguments import integer, real
+from rldf_utils.grammar import TABLE_STATES, Encoding, Grammar
+from rldf_utils.results import choose
 
 Landscape = np.ndarray | Callable[[int], float]
+
+
+def _limited(shape: tuple[int, ...]) -> None:
+    integer("number of states", prod(map(int, shape)), least=1, most=TABLE_STATES)
 
 
 def transition_table(shape: tuple[int, ...]) -> np.ndarray:
     """Next state of every (state, action), int32 (states, 2 x axes); action 2k steps up axis k, 2k + 1 down.
 
     A step over the border leaves the state as it is.
+
+    Raises:
+        ValueError: more than `grammar.TABLE_STATES` states.
     """
+    _limited(shape)
     coordinates = np.stack(np.unravel_index(np.arange(np.prod(shape)), shape), 1)
     columns = []
     for axis, size in enumerate(shape):
@@ -33,6 +46,7 @@ def transition_table(shape: tuple[int, ...]) -> np.ndarray:
 
 def distances(shape: tuple[int, ...], target: Encoding) -> np.ndarray:
     """L1 distance on axis indices from every state to the target, int32 (states,): steps that the shortest path has."""
+    _limited(shape)
     grid = np.indices(shape).reshape(len(shape), -1)
     return np.abs(grid - np.array(target)[:, None]).sum(0).astype(np.int32)
 
@@ -40,7 +54,7 @@ def distances(shape: tuple[int, ...], target: Encoding) -> np.ndarray:
 def semantic_landscape(grammar: Grammar, target: Encoding, reward=rewards.multi_semantic) -> np.ndarray:
     """Reward of every state if every image showed exactly its prompt: the perfect landscape, float64 (states,)."""
     wanted = grammar.decode(target)
-    return np.array([reward(grammar.decode(state), wanted) for state in grammar.states()])
+    return np.array([reward(grammar.decode(s), wanted) for s in grammar.limited(TABLE_STATES, "a landscape").states()])
 
 
 def perceived_landscapes(grammar: Grammar, seen: Sequence[Encoding], embeddings: np.ndarray, target: Encoding,
@@ -61,7 +75,7 @@ def perceived_landscapes(grammar: Grammar, seen: Sequence[Encoding], embeddings:
 
 
 def load_landscapes(path: Path, draw: int = 0) -> tuple[Grammar, np.ndarray, dict[str, Encoding], dict[str, dict[int, np.ndarray]]]:
-    """What notebook 2 perceived.
+    """What notebook 2 perceived, on whichever machine it did.
 
     Args:
         path: its landscape.npz.
@@ -71,19 +85,30 @@ def load_landscapes(path: Path, draw: int = 0) -> tuple[Grammar, np.ndarray, dic
         (grammar, seen (states, axes), input -> target, input -> the three landscapes of `perceived_landscapes`).
 
     Raises:
-        ValueError: the file was written by another version of notebook 2, or does not fit its grammar, or holds a NaN.
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged, was written by another version of notebook 2, does not fit its grammar, or holds
+            a NaN.
     """
+    integer("draw", draw, 0, 1)
     again = "; run notebook 2 again"
-    with np.load(path) as file:
-        if missing := {"grammar", "seen", "embeddings", "inputs", "targets", "target_embeddings"} - set(file):
-            raise ValueError(f"{path} has no {', '.join(sorted(missing))}: it is from another version{again}")
-        grammar, seen, embeddings = grammars.load(str(file["grammar"])), file["seen"][draw], file["embeddings"][draw]
-        inputs, targets = file["inputs"].tolist(), [tuple(t) for t in file["targets"].tolist()]
-        wanted = file["target_embeddings"]
-    if seen.shape != (grammar.size, len(grammar.axes)) or len(embeddings) != grammar.size:
-        raise ValueError(f"{path} holds {len(seen)} states, the grammar {grammar.path.name} has {grammar.size}{again}")
+    try:
+        with np.load(path) as file:
+            arrays = dict(file)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {path}{again}") from None
+    except (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read as a landscape.npz ({error}){again}") from None
+    names = ("grammar_text", "grammar_name", "seen", "embeddings", "inputs", "targets", "target_embeddings")
+    if missing := [name for name in names if name not in arrays]:
+        raise ValueError(f"{path} has no {', '.join(missing)}: it is from another version{again}")
+    grammar = grammars.from_text(str(arrays["grammar_text"]), str(arrays["grammar_name"]))
+    seen, embeddings, wanted = arrays["seen"], arrays["embeddings"], arrays["target_embeddings"]
+    inputs, targets = arrays["inputs"].tolist(), [tuple(t) for t in arrays["targets"].tolist()]
+    if seen.shape != (2, grammar.size, len(grammar.axes)) or embeddings.shape[:2] != seen.shape[:2]:
+        raise ValueError(f"{path} holds {seen.shape[1]} states, the grammar {grammar.name} has {grammar.size}{again}")
     if not (np.isfinite(embeddings).all() and np.isfinite(wanted).all()):
         raise ValueError(f"{path} holds embeddings that are not finite{again}")
+    seen, embeddings = seen[draw], embeddings[draw]
     words = [tuple(s) for s in seen.tolist()]
     landscapes = {n: perceived_landscapes(grammar, words, embeddings, t, w) for n, t, w in zip(inputs, targets, wanted, strict=True)}
     return grammar, seen, dict(zip(inputs, targets, strict=True)), landscapes
@@ -158,25 +183,29 @@ class RLDFEnv(gym.Env):
 
     ## Episode End
     Terminated at the target, unless `stop_at_target=False` (the paper lets the search go on past the goal), and at the
-    states marked `unrealistic` (section 5, insight 6). Truncated after `max_steps` steps.
+    states marked `unrealistic` (section 5, insight 6). Truncated after `max_steps` steps. A step after the end walks on
+    from where the episode ended, as in Gymnasium's CliffWalking; `reset` begins anew.
 
     ## Information
     `encoding`, its `distance` to the target (L1 on axis indices) and its `prompt`.
 
     ## Arguments
-    - `grammar`: `Grammar` or what `grammar.load` takes; "base".
+    - `grammar`: `Grammar` or what `grammar.load` takes, of at most two million states; "base".
     - `target`: encoding of the input image (Algorithm 1, line 2); the middle of the grid.
     - `landscape`: reward of every state: an array (states,); an array (draws, states), of which every arrival shows one
       row at random, as if the seeds of the states' images moved (section 5, insight 2); or a function of the state
-      number, called at most once a state. The perfect multi-semantic landscape.
+      number, called at most once a state, whose exception gets a note that names the state. The perfect multi-semantic
+      landscape.
     - `start`, `max_steps`, `terminal_bonus`, `stop_at_target`: see above.
     - `unrealistic`: bool (states,), states that end the episode with the reward `penalty`; none.
     - `image`: function from state number to uint8 (height, width, 3) for `render_mode="rgb_array"`; a render of the
       OpenMoji world.
 
     Raises:
-        ValueError: a landscape of the wrong shape or with NaN; `unrealistic` of the wrong shape, or true at the target.
-        GrammarError: a target or start outside the grid.
+        ValueError: a landscape of the wrong shape or with NaN; `unrealistic` of the wrong shape, or true at the target; an
+            unknown render mode; a number out of range.
+        GrammarError: a target or start outside the grid, or a grammar of too many states.
+        ResetNeeded: a step or a picture before the first `reset`.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 4}
@@ -185,38 +214,59 @@ class RLDFEnv(gym.Env):
                  start: Encoding | None = None, max_steps: int = 100, terminal_bonus: float = 0.0, stop_at_target: bool = True,
                  unrealistic: np.ndarray | None = None, penalty: float = -1.0,
                  image: Callable[[int], np.ndarray] | None = None, render_mode: str | None = None):  # fmt: skip
-        self.grammar = grammar if isinstance(grammar, Grammar) else grammars.load(grammar)
-        shape = self.grammar.shape
-        self.target = self.grammar.index(target if target is not None else tuple(n // 2 for n in shape))
-        self.start = None if start is None else self.grammar.index(start)
-        self.transitions = transition_table(shape)
-        self.distance = distances(shape, self.grammar.encoding(self.target))
-        if landscape is None:
-            landscape = semantic_landscape(self.grammar, self.grammar.encoding(self.target))
-        size = self.grammar.size
-        unrealistic = np.zeros(size, bool) if unrealistic is None else np.asarray(unrealistic)
-        if unrealistic.shape != (size,) or unrealistic[self.target]:
+        grammar = grammar if isinstance(grammar, Grammar) else grammars.load(grammar)
+        self.grammar, size = grammar.limited(TABLE_STATES, "a table of them"), grammar.size
+        self.target = grammar.index(target if target is not None else tuple(n // 2 for n in grammar.shape))
+        self.start = None if start is None else grammar.index(start)
+        self.max_steps, self.terminal_bonus = integer("max_steps", max_steps, least=1), real("terminal_bonus", terminal_bonus)
+        self.penalty = real("penalty", penalty)
+        self.render_mode = choose("render_mode", render_mode, [None, *self.metadata["render_modes"]])
+        self.unrealistic = np.zeros(size, bool) if unrealistic is None else np.array(unrealistic, bool)
+        if self.unrealistic.shape != (size,) or self.unrealistic[self.target]:
             raise ValueError(f"unrealistic must have shape ({size},) and be false at the target, state {self.target}")
+        self.transitions = transition_table(grammar.shape)
+        self.distance = distances(grammar.shape, grammar.encoding(self.target))
+        if landscape is None:
+            landscape = semantic_landscape(grammar, grammar.encoding(self.target))
         self._landscape, self._known = landscape if callable(landscape) else None, {}
         #: reward of arriving at every state, float64 (draws, states); None if the landscape is a function
-        self.rewards = None
-        if not callable(landscape):
-            landscape = np.asarray(landscape, np.float64)
-            if landscape.ndim not in (1, 2) or landscape.shape[-1] != size or not landscape.size:
-                raise ValueError(f"the landscape has shape {landscape.shape}; this grammar has {size} states")
-            landscape = np.atleast_2d(landscape)
-            if not np.isfinite(landscape).all():
-                raise ValueError(f"the landscape is not finite at states {np.flatnonzero(~np.isfinite(landscape).all(0))[:5].tolist()}")
-            self.rewards = np.where(unrealistic, penalty, landscape)
-            self.rewards[:, self.target] += terminal_bonus
+        self.rewards = None if callable(landscape) else self._table(landscape)
         #: states whose arrival ends the episode, bool (states,)
-        self.ends = unrealistic.copy()
+        self.ends = self.unrealistic.copy()
         self.ends[self.target] = stop_at_target
-        self.max_steps, self.terminal_bonus, self.penalty, self.unrealistic = max_steps, terminal_bonus, penalty, unrealistic
-        self._image = image or (lambda state: world.render(self.grammar.decode(self.grammar.encoding(state)), state))
-        self.render_mode = render_mode
-        self.action_space = gym.spaces.Discrete(2 * len(shape))
-        self.observation_space = gym.spaces.Discrete(self.grammar.size)
+        self._image = image
+        self.action_space = gym.spaces.Discrete(2 * len(grammar.shape))
+        self.observation_space = gym.spaces.Discrete(size)
+        self.state: int | None = None  #: before the first reset
+
+    def _table(self, landscape: np.ndarray) -> np.ndarray:
+        size = self.grammar.size
+        try:
+            values = np.atleast_2d(np.asarray(landscape, np.float64))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"the landscape is neither an array of numbers nor a function: {error}") from None
+        if values.ndim != 2 or values.shape[1] != size or not len(values):
+            raise ValueError(f"the landscape has shape {np.shape(landscape)}; this grammar has {size} states")
+        if not np.isfinite(values).all():
+            raise ValueError(f"the landscape is not finite at states {np.flatnonzero(~np.isfinite(values).all(0))[:5].tolist()}")
+        rewards = np.where(self.unrealistic, self.penalty, values)
+        rewards[:, self.target] += self.terminal_bonus
+        return rewards
+
+    def _ask(self, state: int) -> float:
+        """What the landscape, a function, says of a state."""
+        where = f"state {state}, {self.grammar.surface(self.grammar.encoding(state))!r}"
+        try:
+            value = self._landscape(state)
+        except Exception as error:
+            error.add_note(f"raised by the landscape at {where}")
+            raise
+        number = value.item() if getattr(value, "ndim", None) == 0 else value
+        if not isinstance(number, int | float):
+            raise ValueError(f"the landscape is no number at {where}: {value!r}")
+        if not np.isfinite(number):
+            raise ValueError(f"the landscape is not finite at {where}: {number}")
+        return float(number)
 
     def reward(self, state: int, draw: int = 0) -> float:
         """Reward of arriving at a state whose image is the given draw."""
@@ -225,9 +275,7 @@ class RLDFEnv(gym.Env):
         if self.unrealistic[state]:
             return self.penalty
         if state not in self._known:
-            self._known[state] = float(self._landscape(state))
-        if not np.isfinite(self._known[state]):
-            raise ValueError(f"the landscape is not finite at state {state}: {self._known[state]}")
+            self._known[state] = self._ask(state)
         return self._known[state] + self.terminal_bonus * (state == self.target)
 
     def _info(self) -> dict:
@@ -235,7 +283,7 @@ class RLDFEnv(gym.Env):
         return {"encoding": encoding, "distance": int(self.distance[self.state]), "prompt": self.grammar.surface(encoding)}
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
-        super().reset(seed=seed)
+        super().reset(seed=None if seed is None else integer("seed", seed))
         start = (options or {}).get("start")
         if start is not None:
             self.state = self.grammar.index(start)
@@ -248,6 +296,8 @@ class RLDFEnv(gym.Env):
         return self.state, self._info()
 
     def step(self, action: int):
+        if self.state is None:
+            raise ResetNeeded("call reset before the first step")
         if not self.action_space.contains(action):
             raise ValueError(f"action {action!r} is not one of 0..{self.action_space.n - 1}")
         self.state = int(self.transitions[self.state, action])
@@ -259,8 +309,14 @@ class RLDFEnv(gym.Env):
     def optimal_q(self, gamma: float, tolerance: float = 1e-10) -> np.ndarray:
         """Q* by value iteration, float64 (states, actions): within `tolerance` of it in the sup-norm, for gamma < 1.
 
-        The rewards must be an array. Episodes do not truncate here: `max_steps` is a limit of the run, not of the problem.
+        Episodes do not truncate here: `max_steps` is a limit of the run, not of the problem.
+
+        Raises:
+            ValueError: gamma below 0, or 1 and more; a tolerance out of range; a landscape that is a function.
         """
+        real("tolerance", tolerance, 1e-12, 1)
+        if real("gamma", gamma, 0, 1) == 1 or self.rewards is None:
+            raise ValueError("value iteration needs gamma < 1, and the landscape as an array")
         reward, goes_on = self.rewards.mean(0), gamma * ~self.ends
         value = np.zeros(self.grammar.size)
         while True:
@@ -271,7 +327,14 @@ class RLDFEnv(gym.Env):
                 return q
 
     def render(self) -> np.ndarray | None:
-        return self._image(self.state) if self.render_mode == "rgb_array" else None
+        if self.render_mode is None:
+            gym.logger.warn("render draws nothing without a render mode; make the environment with render_mode='rgb_array'")
+            return None
+        if self.state is None:
+            raise ResetNeeded("call reset before the first render")
+        if self._image is not None:
+            return self._image(self.state)
+        return world.render(self.grammar.decode(self.grammar.encoding(self.state)), self.state)
 
 
 gym.register("RLDF-v0", entry_point="rldf_utils.env:RLDFEnv")

@@ -1,11 +1,12 @@
 """The paper's context-free grammar and its encoding (section 3).
 
-A `Grammar` is read from a file of rules in NLTK's notation. Its *axes* are the pre-terminals with more than one word
-(or with the empty word); a sentence is one word from each, and its `Encoding` is their positions: a point of the
-grid that the agents walk.
+A `Grammar` is read from rules in NLTK's notation. Its *axes* are the pre-terminals with more than one word (or with the
+empty word); a sentence is one word from each, and its `Encoding` is their positions: a point of the grid that the
+agents walk.
 """
 
-import re
+import operator
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,32 +18,29 @@ import nltk
 import numpy as np
 import pandas as pd
 
-from rldf_utils.results import DATA
+from rldf_utils import rules
+from rldf_utils.arguments import integer
+from rldf_utils.results import DATA, SCALES, choose
+from rldf_utils.rules import GrammarError, forms, some
+from rldf_utils.sentences import Slot, ambiguous, read
 
 Encoding = tuple[int, ...]  #: one integer an axis, in the grammar's axis order
 SHIPPED = ("smoke", "base", "large", "full", "names")  #: grammars in data/grammar
 NUMERALS = frozenset({"no", "one", "two", "three", "four", "five", "six", "many"})  #: may stand in several axes
-
-
-class GrammarError(ValueError):
-    """A grammar file or a sentence that cannot be used; the message says what and where."""
-
-
-def _forms(word: str) -> tuple[str, str]:
-    """'dog/dogs' -> ('dog', 'dogs'); 'sheep' -> ('sheep', 'sheep')."""
-    singular, _, plural = word.partition("/")
-    return singular, plural or singular
+TABLE_STATES = 2_000_000  #: most states for which a table (Q, transitions, rewards) is made
+READ_STATES = 100_000  #: most sentences that CLIP compares a picture with
 
 
 @dataclass(frozen=True)
 class Grammar:
-    """G = <T, N, S, R> with ordered axes. Build it with `load`."""
+    """G = <T, N, S, R> with ordered axes. Build it with `load` or `from_text`. Grammars of one text are equal."""
 
-    cfg: nltk.CFG
-    axes: dict[str, tuple[str, ...]]  #: axis -> its words (singular forms), in encoding order
-    template: tuple[str, ...] = field(repr=False)  #: pre-terminals from left to right
-    words: dict[str, tuple[str, ...]] = field(repr=False)  #: pre-terminal -> terminals as written in the file
-    path: Path = field(repr=False)  #: the file
+    text: str = field(repr=False)  #: the rules, in NLTK's notation: what `from_text` makes the same grammar of
+    name: str = field(compare=False)  #: what messages call it: a shipped name, or the file's
+    axes: dict[str, tuple[str, ...]] = field(compare=False)  #: axis -> its words (singular forms), in encoding order
+    cfg: nltk.CFG = field(repr=False, compare=False)
+    template: tuple[str, ...] = field(repr=False, compare=False)  #: pre-terminals from left to right
+    words: dict[str, tuple[str, ...]] = field(repr=False, compare=False)  #: pre-terminal -> terminals as the text has them
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -54,28 +52,48 @@ class Grammar:
         """Number of states: 480 for the base world."""
         return prod(self.shape)
 
+    def limited(self, most: int, what: str) -> "Grammar":
+        """The grammar itself.
+
+        Raises:
+            GrammarError: it has more than `most` states, too many for `what`.
+        """
+        if self.size > most:
+            raise GrammarError(
+                f"the grammar {self.name} has {self.size:,} states ({' x '.join(map(str, self.shape))}); {what} takes at most {most:,}: "
+                "leave out axes or words (an axis with one word is none), or take a smaller grammar such as base or large"
+            )
+        return self
+
     def states(self):
         """Every encoding, in index order."""
         return product(*map(range, self.shape))
 
     def index(self, encoding: Encoding) -> int:
         """State number of an encoding (row-major)."""
-        return int(np.ravel_multi_index(self.check(encoding), self.shape))
+        number = 0
+        for value, length in zip(self.check(encoding), self.shape, strict=True):
+            number = number * length + value
+        return number
 
     def encoding(self, index: int) -> Encoding:
         """Inverse of `index`."""
-        if not 0 <= index < self.size:
+        if not hasattr(index, "__index__") or not 0 <= index < self.size:
             raise GrammarError(f"state {index} is outside 0..{self.size - 1}")
-        return tuple(int(i) for i in np.unravel_index(index, self.shape))
+        digits, rest = [], operator.index(index)
+        for length in reversed(self.shape):
+            rest, digit = divmod(rest, length)
+            digits.append(digit)
+        return tuple(digits[::-1])
 
     def check(self, encoding: Encoding) -> Encoding:
         """The encoding itself, or a `GrammarError` that names the axis at fault."""
-        if len(encoding) != len(self.axes):
-            raise GrammarError(f"{encoding} has {len(encoding)} numbers; this grammar has axes {', '.join(self.axes)}")
+        if not hasattr(encoding, "__len__") or len(encoding) != len(self.axes):
+            raise GrammarError(f"{encoding} is not one number an axis; this grammar has axes {', '.join(self.axes)}")
         for value, (axis, words) in zip(encoding, self.axes.items(), strict=True):
-            if not 0 <= value < len(words):
+            if not hasattr(value, "__index__") or not 0 <= value < len(words):
                 raise GrammarError(f"{axis} = {value} is outside 0..{len(words) - 1} in {encoding}")
-        return tuple(encoding)
+        return tuple(map(operator.index, encoding))
 
     def decode(self, encoding: Encoding) -> dict[str, str]:
         """Encoding -> semantics, {axis: word}."""
@@ -93,16 +111,13 @@ class Grammar:
 
     def surface(self, encoding: Encoding) -> str:
         """Encoding -> prompt. A word with two forms agrees with the last numeral before it."""
-        semantics = self.decode(encoding)
+        choices = dict.fromkeys(self.template, 0) | dict(zip(self.axes, self.check(encoding), strict=True))
         plural, sentence = False, []
-        for symbol in self.template:
-            if symbol in semantics:
-                word = self.words[symbol][self.axes[symbol].index(semantics[symbol])]
-            else:
-                word = self.words[symbol][0]
+        for symbol, choice in choices.items():
+            word = self.words[symbol][choice]
             if word in NUMERALS:
                 plural = word != "one"
-            sentence.append(_forms(word)[plural])
+            sentence.append(forms(word)[-plural])  # the last form is the plural, if there are two
         return " ".join(word for word in sentence if word)
 
     def parse(self, prompt: str) -> Encoding:
@@ -111,101 +126,116 @@ class Grammar:
         Raises:
             GrammarError: a word outside the vocabulary, a word out of place, or a number that disagrees.
         """
-        tree = self.tree(prompt)
-        found = {}
-        for subtree in tree.subtrees(lambda t: t.label() in self.axes):
-            found[subtree.label()] = _forms(" ".join(subtree.leaves()))[0]
-        encoding = self.encode(found)
-        if self.surface(encoding) != " ".join(prompt.split()):
-            raise GrammarError(f"{prompt!r} has the wrong number; did you mean {self.surface(encoding)!r}?")
-        return encoding
+        tokens = tuple(prompt.split())
+        choices, _ = read(self._slots, tokens)
+        if choices is None:
+            raise GrammarError(self._mistake(prompt, tokens))
+        return self._encoding(choices)
+
+    def _encoding(self, choices: Sequence[int]) -> Encoding:
+        """The choices for the axes, in their order, of choices for the template."""
+        chosen = dict(zip(self.template, choices, strict=True))
+        return tuple(chosen[axis] for axis in self.axes)
+
+    def _mistake(self, prompt: str, tokens: tuple[str, ...]) -> str:
+        """What is wrong with a prompt that cannot be parsed."""
+        choices, last = read(self._slots, tokens, agreement=False)
+        if choices is not None:
+            return f"{prompt!r} has the wrong number; did you mean {self.surface(self._encoding(choices))!r}?"
+        known = {form for slot in self._slots for forms in slot for form in forms}
+        if last < len(tokens) and not any(tokens[last:end] in known for end in range(last + 1, len(tokens) + 1)):
+            return f"{tokens[last]!r} in {prompt!r} is not a word of this grammar"
+        return f"{prompt!r} is not a sentence of this grammar; one that is: {self.surface((0,) * len(self.axes))!r}"
 
     def tree(self, prompt: str) -> nltk.Tree:
-        """The prompt's parse tree; leaves are terminals as the file writes them."""
-        tokens = self._tokens(prompt)
-        tree = next(nltk.EarleyChartParser(self.cfg).parse(tokens), None)
-        if tree is None:
-            raise GrammarError(f"{prompt!r} is not a sentence of this grammar; one that is: {self.surface((0,) * len(self.axes))!r}")
-        return tree
+        """The prompt's parse tree; leaves are terminals as the text has them, the empty word is none."""
+        choices = dict.fromkeys(self.template, 0) | dict(zip(self.axes, self.parse(prompt), strict=True))
+
+        def grow(symbol: nltk.Nonterminal) -> nltk.Tree:
+            if (name := str(symbol)) in choices:
+                word = self.words[name][choices[name]]
+                return nltk.Tree(name, [word] if word else [])
+            return nltk.Tree(name, [grow(part) for part in self.cfg.productions(lhs=symbol)[0].rhs()])
+
+        return grow(self.cfg.start())
 
     @cached_property
-    def _by_form(self) -> dict[str, str]:
-        return {form: word for words in self.words.values() for word in words for form in _forms(word) if form}
-
-    def _tokens(self, prompt: str) -> list[str]:
-        """Longest match, left to right: 'a photo of one dog' -> ['a photo of', 'one', 'dog/dogs']."""
-        rest, tokens = prompt.split(), []
-        while rest:
-            for length in range(len(rest), 0, -1):
-                if (form := " ".join(rest[:length])) in self._by_form:
-                    tokens.append(self._by_form[form])
-                    rest = rest[length:]
-                    break
-            else:
-                raise GrammarError(f"{rest[0]!r} in {prompt!r} is not a word of this grammar")
-        return tokens
-
-
-def _left_recursive(cfg: nltk.CFG) -> list[str]:
-    """A cycle of non-terminals, each reached from the one before in leftmost place; empty if there is none."""
-
-    def walk(symbol, path):
-        if symbol in path:
-            return [*path[path.index(symbol) :], symbol]
-        for rule in cfg.productions(lhs=symbol):
-            if rule.rhs() and isinstance(rule.rhs()[0], nltk.Nonterminal):
-                if cycle := walk(rule.rhs()[0], [*path, symbol]):
-                    return cycle
-        return []
-
-    return [str(symbol) for symbol in walk(cfg.start(), [])]
+    def _slots(self) -> list[Slot]:
+        """What stands where in a sentence, as `ambiguous` takes it."""
+        slots = []
+        for symbol in self.template:
+            slot: Slot = {}, {}
+            for choice, word in enumerate(self.words[symbol]):
+                for plural in (False, True):
+                    slot[plural][tuple(forms(word)[-plural].split())] = choice, (word != "one" if word in NUMERALS else plural)
+            slots.append(slot)
+        return slots
 
 
 def load(path: str | Path = "base", nouns: Sequence[str] | None = None) -> Grammar:
-    """Read a grammar file.
+    r"""Read a grammar file.
 
     Args:
         path: a file, or "smoke" (24 states), "base" (480), "large" (4,320), "full" (every axis that the world draws),
             "names" (the object axis alone: plain class names).
-        nouns: words that take the place of the file's Noun rule, each 'word' or 'singular/plural'.
+        nouns: words that take the place of the file's rule for Noun, each 'word' or 'singular/plural'; a slash that is
+            part of a word is written \/.
 
     Raises:
-        GrammarError: not UTF-8, not in NLTK's notation, left recursion, an unknown symbol, an unused rule, an empty
-            axis, a duplicate word, a word in two axes, or no single sentence shape.
+        GrammarError: see `from_text`; or a file over 256 KiB, that cannot be read, or is not UTF-8.
         FileNotFoundError: no such file.
     """
-    path = DATA / "grammar" / f"{path}.cfg" if str(path) in SHIPPED else Path(path)
-    if not path.is_file():
+    name = str(path)
+    path = DATA / "grammar" / f"{name}.cfg" if name in SHIPPED else Path(os.path.expanduser(name))
+    if os.path.isdir(path):
+        raise FileNotFoundError(f"{path} is a folder, not a grammar file")
+    if not os.path.isfile(path):
         raise FileNotFoundError(f"there is no grammar file {path}; the shipped ones are {', '.join(SHIPPED)}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise GrammarError(f"{path} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}") from None
+    return _build(rules.from_file(path), name if name in SHIPPED else path.name, str(path), nouns)
+
+
+def from_text(text: str, name: str = "given as text", nouns: Sequence[str] | None = None) -> Grammar:
+    """Read a grammar from its rules, such as those of `Grammar.text`; `nouns` as of `load`, `name` for messages.
+
+    Raises:
+        GrammarError: over 256 KiB, not in NLTK's notation, rules that never end or lie more than 100 deep, an unknown
+            symbol, an unused rule, an empty axis, a word twice in an axis, no single sentence shape, two encodings with
+            one sentence, or nouns for a grammar without a rule for Noun.
+    """
+    return _build(text, name, f"grammar {name}", nouns)
+
+
+def _build(text: str, name: str, where: str, nouns: Sequence[str] | None) -> Grammar:
+    """The grammar of a text; `where` stands in front of messages."""
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if nouns is not None:
-        text = re.sub(r"^Noun -> .*$", lambda _: "Noun -> " + " | ".join(map(repr, nouns)), text, flags=re.MULTILINE)
-    if not re.search(r"^[^\S\n]*[^\s#%]", text, re.MULTILINE):
-        raise GrammarError(f"{path} has no rules")
-    if empty := re.search(r"^\s*(\S+)\s*->[\s|]*$", text, re.MULTILINE):
-        raise GrammarError(f"{path}: {empty[1]} has no words; give it at least one")
+        text = rules.with_nouns(text, nouns, where)
+    cfg, words, order = rules.read(text, where)
+    grammar = Grammar(text, name, {symbol: tuple(forms(w)[0] for w in words[symbol]) for symbol in order}, cfg, tuple(words), words)
     try:
-        cfg = nltk.CFG.fromstring(text)
+        pair = ambiguous(grammar._slots)
     except ValueError as error:
-        raise GrammarError(f"{path}: {error}") from None
-    if cycle := _left_recursive(cfg):
-        raise GrammarError(f"{path}: left recursion {' -> '.join(cycle)}; a sentence would never end")
-    return _build(cfg, path)
+        raise GrammarError(f"{where}: {error}") from None
+    if pair:
+        one, other = map(grammar._encoding, pair)
+        differ = [axis for axis, i, j in zip(order, one, other, strict=True) if i != j]
+        readings = " or ".join(some(f"{axis} {grammar.decode(e)[axis]!r}" for axis in differ) for e in (one, other))
+        raise GrammarError(
+            f"{where}: {grammar.surface(one)!r} is the sentence of {one} and of {other}: {readings}; change one of the words"
+        )
+    return grammar
 
 
 def for_scale(scale: str, path: str = "") -> Grammar:
     """The grammar at `path`, or if that is empty the scale's own: 24 states at "smoke", else the paper's 480."""
-    return load(path or ("smoke" if scale == "smoke" else "base"))
+    return load(path or ("smoke" if choose("scale", scale, SCALES) == "smoke" else "base"))
 
 
 def grid(shape: Sequence[int]) -> Grammar:
-    """A grammar of made-up words, one axis for each number: for simulations of any size."""
-    axes = [f"Axis{k}" for k in range(len(shape))]
-    rules = [f"{axis} -> " + " | ".join(f"'{axis}.{i}'" for i in range(n)) for axis, n in zip(axes, shape, strict=True)]
-    return _build(nltk.CFG.fromstring("\n".join([f"S -> {' '.join(axes)}", *rules])), Path("grid"))
+    """A grammar of made-up words, one axis for each number, each 2 or more: for simulations of any size."""
+    axes = {f"Axis{k}": integer("words of an axis", n, least=2) for k, n in enumerate(shape)}
+    rules = [f"{axis} -> " + " | ".join(f"'{axis}.{i}'" for i in range(n)) for axis, n in axes.items()]
+    return from_text("\n".join([f"S -> {' '.join(axes)}", *rules]), "grid")
 
 
 def locality(embeddings: np.ndarray, grammar: Grammar, rng: np.random.Generator, draws: int = 1000) -> pd.DataFrame:
@@ -231,54 +261,3 @@ def locality(embeddings: np.ndarray, grammar: Grammar, rng: np.random.Generator,
         rows.append({"axis": axis, "words": len(words), "neighbours": near.mean(), "all_pairs": every.mean(),
                      "gain": (near - every).mean(), "low": low, "high": high})  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def _build(cfg: nltk.CFG, path: Path) -> Grammar:
-    rules: dict[str, list[tuple]] = {}
-    for rule in cfg.productions():
-        rules.setdefault(str(rule.lhs()), []).append(rule.rhs())
-    words, template, reached = {}, [], set()
-
-    def expand(symbol: str) -> None:
-        reached.add(symbol)
-        if symbol not in rules:
-            raise GrammarError(f"{path}: unknown symbol {symbol}; write words in quotes, or give {symbol} a rule")
-        if any(isinstance(part, nltk.Nonterminal) for rhs in rules[symbol] for part in rhs):
-            if len(rules[symbol]) > 1:
-                raise GrammarError(f"{path}: {symbol} has {len(rules[symbol])} alternatives of symbols; only words may be alternatives")
-            for part in rules[symbol][0]:
-                if not isinstance(part, nltk.Nonterminal):
-                    raise GrammarError(f"{path}: {symbol} mixes words and symbols; give the word {part!r} a symbol of its own")
-                expand(str(part))
-        else:
-            if symbol in template:
-                raise GrammarError(f"{path}: {symbol} stands twice in a sentence; give the second its own name")
-            template.append(symbol)
-            words[symbol] = tuple(" ".join(rhs) for rhs in rules[symbol])
-
-    expand(str(cfg.start()))
-    if unused := set(rules) - reached:
-        raise GrammarError(f"{path}: nothing leads to {', '.join(sorted(unused))}")
-    seen: dict[str, str] = {}
-    for symbol, listed in words.items():
-        for word in listed:
-            if word.count("/") > 1 or any(form != " ".join(form.split()) for form in _forms(word)) or (word and "" in word.split("/")):
-                raise GrammarError(f"{path}: {symbol} has {word!r}; write 'word' or 'singular/plural', with single spaces inside")
-        forms = [form for word in listed for form in dict.fromkeys(_forms(word))]
-        if duplicates := {form for form in forms if forms.count(form) > 1}:
-            raise GrammarError(f"{path}: {symbol} lists {', '.join(sorted(map(repr, duplicates)))} more than once")
-        for form in forms:
-            if form and form in seen and form not in NUMERALS:
-                raise GrammarError(f"{path}: {form!r} is in two axes, {seen[form]} and {symbol}; a sentence could mean two things")
-            seen[form] = symbol
-    # The order of the file is the order of the axes.
-    order = [symbol for symbol in rules if symbol in words and (len(words[symbol]) > 1)]
-    if not order:
-        raise GrammarError(f"{path}: no rule offers a choice of words, so there is nothing to search")
-    axes = {symbol: tuple(_forms(word)[0] for word in words[symbol]) for symbol in order}
-    # A word is one token, whatever its spaces; an empty word is none: the parser sees it as an empty rule.
-    productions = [
-        nltk.Production(rule.lhs(), [word for word in (" ".join(rule.rhs()),) if word] if str(rule.lhs()) in words else rule.rhs())
-        for rule in cfg.productions()
-    ]
-    return Grammar(nltk.CFG(cfg.start(), productions), axes, tuple(template), words, path)

@@ -2,9 +2,10 @@
 
 `seen` and `target` are semantics, {axis: word}, of the generated image and of the input. The paper leaves C and C_s
 open; both are 1 here. Elements of an image's objects are the words of `OBJECT_AXES`: what, how many, how many people.
+A vocabulary with other names works too: see `scene_axis` and `object_axes`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -13,20 +14,27 @@ C_S = 1.0  #: reward or penalty of the scene (equations 4 and 5)
 OBJECT_AXES = ("Noun", "Frequency", "Density", "Verb")
 
 
-def scene_indicator(seen: Mapping[str, str], target: Mapping[str, str], c_s: float = C_S) -> float:
-    """Equation 4: +C_s if the scene matches, else -C_s. (The paper writes g for the scene; s is meant.)
+def scene_axis(axes: Iterable[str]) -> str:
+    """The axis that is the scene: Scene; without it the last axis that is no object element, or just the last."""
+    axes = list(axes)
+    return "Scene" if "Scene" in axes else ([a for a in axes if a not in OBJECT_AXES] or axes)[-1]
 
-    Raises:
-        ValueError: the grammar has no axis Scene.
-    """
-    if "Scene" not in target:
-        raise ValueError(f"rewards 1 and 2 need an axis named Scene; this grammar has {', '.join(target)}")
-    return c_s if seen["Scene"] == target["Scene"] else -c_s
+
+def object_axes(axes: Iterable[str]) -> list[str]:
+    """The object elements: those of `OBJECT_AXES` that there are; without any, all axes but the scene; or the only axis."""
+    axes = list(axes)
+    return [a for a in OBJECT_AXES if a in axes] or [a for a in axes if a != scene_axis(axes)] or axes
+
+
+def scene_indicator(seen: Mapping[str, str], target: Mapping[str, str], c_s: float = C_S) -> float:
+    """Equation 4: +C_s if the scene matches, else -C_s. (The paper writes g for the scene; s is meant.)"""
+    axis = scene_axis(target)
+    return c_s if seen[axis] == target[axis] else -c_s
 
 
 def object_indicator(seen: Mapping[str, str], target: Mapping[str, str], c: float = C) -> float:
     """Equation 3, summed over the object elements: C for each that matches. (Equation 2 writes one g and no sum.)"""
-    return c * sum(seen[axis] == target[axis] for axis in OBJECT_AXES if axis in target)
+    return c * sum(seen[axis] == target[axis] for axis in object_axes(target))
 
 
 def multi_semantic(seen: Mapping[str, str], target: Mapping[str, str], c: float = C, c_s: float = C_S) -> float:

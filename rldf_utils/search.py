@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from rldf_utils import rewards, sweep
-from rldf_utils.agents import AGENTS, Trajectory, run
+from rldf_utils import agents, rewards, sweep
+from rldf_utils.agents import Trajectory, run
+from rldf_utils.arguments import integer, real
 from rldf_utils.env import RLDFEnv
 from rldf_utils.generate import Cache
-from rldf_utils.grammar import Encoding, Grammar
+from rldf_utils.grammar import READ_STATES, Encoding, Grammar, GrammarError
 from rldf_utils.perceive import Clip, Percept
+from rldf_utils.results import choose
 
 REWARDS = {1: "multi-semantic", 2: "partial-semantic", 3: "CLIP"}
 
@@ -23,12 +25,19 @@ class Feedback:
 
     All states share one seed (section 5, insight 2: moving seeds give diverging semantics). Where a batch has room, the
     nearest states not yet made are made along; these are not counted as calls until the agent goes there.
+
+    Raises:
+        ValueError: an unknown reward, a negative seed, or an image that is not uint8 (height, width, 3).
+        GrammarError: more than 100,000 states: CLIP compares the input with all their sentences.
     """
 
     def __init__(self, model: Cache, clip: Clip, grammar: Grammar, image: np.ndarray, reward: int = 1, seed: int = 0):
         if reward not in REWARDS:
             raise ValueError(f"reward {reward!r} is not known; choose one of {', '.join(f'{k} ({v})' for k, v in REWARDS.items())}")
-        self.model, self.clip, self.grammar, self.kind, self.seed = model, clip, grammar, reward, seed
+        if getattr(image, "dtype", None) != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError("the image must be uint8 (height, width, 3); read a file with perceive.read_image")
+        self.model, self.clip, self.grammar, self.kind, self.seed = model, clip, grammar, reward, integer("seed", seed)
+        grammar.limited(READ_STATES, "reading pictures against every sentence")
         self.target_embedding = clip.embed_images([image])[0]
         self.target: Percept = clip.read(self.target_embedding[None], grammar)[0]  # Algorithm 1, line 2
         self.env = RLDFEnv(grammar, self.target.encoding, self.reward)
@@ -123,11 +132,17 @@ def rldf(image: np.ndarray, model: Cache, clip: Clip, grammar: Grammar, *, agent
         steps: steps in all; max_steps: steps an episode.
         seed: of the agent, the starts, and the states' images.
         progress: label of a progress bar; None shows none.
+
+    Raises:
+        ValueError: an unknown agent or reward, a number out of range, or what is no image.
+        GrammarError: see `Feedback`.
     """
+    choose("agent", agent, agents.AGENTS)
+    steps, max_steps, epsilon = integer("steps", steps, 1), integer("max_steps", max_steps, 1), real("epsilon", epsilon, 0, 1)
     feedback = Feedback(model, clip, grammar, image, reward, seed)
     env = feedback.env
     env.max_steps = max_steps
-    learner = AGENTS[agent](grammar.size, env.action_space.n, epsilon, seed=seed)
+    learner = agents.make(agent, env, epsilon, seed=seed)
     with tqdm(total=steps, desc=progress, unit="step", mininterval=2, disable=progress is None) as bar:
         trajectory = run(env, learner, steps, seed=seed, after_step=bar.update)
     arrived = np.flatnonzero(trajectory.states == env.target)
@@ -151,8 +166,15 @@ def by_object(images: Sequence[np.ndarray], model: Cache, clip: Clip, grammar: G
     Returns:
         One row an image: perceived (read off the image), final (the visited word that paid, else the perceived one),
         paid (whether one did), looked_at (different pictures).
+
+    Raises:
+        GrammarError: grammars of other axes or nouns than said above, or `eyes` of more than 100,000 states.
+        ValueError: steps below 1, or a negative seed.
     """
-    words, axis = grammar.axes["Noun"], list(eyes.axes).index("Noun")
+    integer("steps", steps, least=1)
+    if list(grammar.axes) != ["Noun"] or eyes.axes.get("Noun") != grammar.axes["Noun"]:
+        raise GrammarError(f"the search of objects needs one axis Noun, not {', '.join(grammar.axes)}, and eyes with the same nouns")
+    words, axis = grammar.axes["Noun"], list(eyes.limited(READ_STATES, "reading pictures against every sentence").axes).index("Noun")
     pictures = model([grammar.surface(state) for state in grammar.states()], [seed] * grammar.size, progress=progress)
     seen = [percept.encoding[axis] for percept in clip.perceive(pictures, eyes)]
     rows = []
@@ -160,7 +182,7 @@ def by_object(images: Sequence[np.ndarray], model: Cache, clip: Clip, grammar: G
         target = percept.encoding[axis]
         landscape = np.array([rewards.object_indicator({"Noun": words[s]}, {"Noun": words[target]}) for s in seen])
         env = RLDFEnv(grammar, (target,), landscape, max_steps=100)
-        walk = sweep.run(env, AGENTS["Q"](grammar.size, 2, 0.1, seed=seed + number), steps, seed + number)
+        walk = sweep.run(env, agents.make("Q", env, seed=seed + number), steps, seed + number)
         paid = bool(walk.rewards.max() > 0)
         final = walk.states[walk.rewards.argmax()] if paid else env.target
         rows.append({"perceived": words[target], "final": words[final], "paid": paid, "looked_at": len(np.unique(walk.states))})

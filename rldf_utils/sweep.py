@@ -1,17 +1,20 @@
-"""Table 3's sweep as data: 18 settings, many seeds, one tidy row a run; and the compiled loop that makes it quick."""
+"""Table 3's sweep as data: 18 settings, many seeds, one tidy row a run."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from numba import njit
 from tqdm import tqdm
 
-from rldf_utils import cluster
-from rldf_utils.agents import AGENTS, GAMMA, Agent, QLearning, Random, Sarsa, Trajectory
+from rldf_utils import agents, cluster
+from rldf_utils.agents import GAMMA, QLearning
+from rldf_utils.arguments import integer
+from rldf_utils.compiled import run
 from rldf_utils.env import RLDFEnv
-from rldf_utils.grammar import Encoding, Grammar, grid
+from rldf_utils.grammar import TABLE_STATES, Encoding, Grammar, grid
+from rldf_utils.results import choose
+from rldf_utils.rewards import object_axes, scene_axis
 
 SETTINGS = tuple(
     {"agent": agent, "reward": reward, "epsilon": epsilon}
@@ -22,113 +25,12 @@ SETTINGS = tuple(
 STEPS = 100  #: steps a run (section 3.1)
 
 
-@njit(inline="always")
-def _best(row):
-    """Largest value of a row, how often it occurs, and where first."""
-    top, ties, first = row[0], 1, 0
-    for a in range(1, len(row)):
-        if row[a] > top:
-            top, ties, first = row[a], 1, a
-        else:
-            ties += row[a] == top
-    return top, ties, first
-
-
-@njit(inline="always")
-def _choose(u, row, best, epsilon):
-    """`Agent.select_action`, given its uniform number and the row's `_best`."""
-    if u < epsilon:
-        return int(u / epsilon * len(row))
-    top, ties, action = best
-    if ties > 1:
-        skip = min(int((u - epsilon) / (1 - epsilon) * ties), ties - 1)
-        while skip:
-            action += 1
-            skip -= row[action] == top
-    return action
-
-
-@njit(cache=True, error_model="numpy")
-def _loop(
-    kind, q, visits, uniforms, env_rng, transitions, rewards, ends, target, start, epsilon, alpha, gamma, omega, max_steps, out, paid
-):
-    """`agents.run` on `RLDFEnv`; fills out[:, step] with state, action and episode, and paid[step] with the reward.
-
-    Returns the starts, and how many of the agent's uniform numbers it used.
-    """
-    states, actions, episodes = out[0], out[1], out[2]
-    starts = []
-    state, action, t, used, ended = 0, -1, 0, 0, True
-    best = _best(q[0])
-    for step in range(len(states)):
-        if ended:
-            state = start
-            if start < 0:
-                state = int(env_rng.random() * (len(q) - 1))
-                state += state >= target
-            starts.append(state)
-            action, t = -1, 0
-            best = _best(q[state])
-        if action < 0:
-            action = int(uniforms[used] * q.shape[1]) if kind == 2 else _choose(uniforms[used], q[state], best, epsilon)
-            used += 1
-        arrived, following, draw = transitions[state, action], -1, 0
-        if len(rewards) > 1:
-            draw = int(env_rng.random() * len(rewards))
-        reward = rewards[draw, arrived]
-        t += 1
-        ended = ends[arrived]
-        if kind != 2:
-            best = _best(q[arrived])
-            value = 0.0
-            if not ended:
-                value = best[0]
-                if kind == 1:
-                    following = _choose(uniforms[used], q[arrived], best, epsilon)
-                    used += 1
-                    value = q[arrived, following]
-            if omega > 0:
-                visits[state, action] += 1
-                alpha = visits[state, action] ** -omega
-            q[state, action] += alpha * (reward + gamma * value - q[state, action])
-            if arrived == state:
-                best = _best(q[state])
-        states[step], actions[step], episodes[step], paid[step] = arrived, action, len(starts) - 1, reward
-        ended = ended or t >= max_steps
-        state, action = arrived, following
-    return starts, used
-
-
-def run(env: RLDFEnv, agent: Agent, steps: int, seed: int = 0) -> Trajectory:
-    """The compiled twin of `agents.run`: the same arguments, trajectory and Q, some hundred times as fast.
-
-    Raises:
-        ValueError: an environment whose landscape is a function, or an agent that is not one of the three.
-    """
-    if env.rewards is None:
-        raise ValueError("the compiled loop needs the landscape as an array; a function's rewards come one by one: use agents.run")
-    if type(agent) not in (QLearning, Sarsa, Random):
-        raise ValueError(f"the compiled loop knows {', '.join(AGENTS)}; use agents.run for {type(agent).__name__}")
-    out, rewards = np.empty((3, steps), np.int32), np.empty(steps)
-    generator, before = agent.rng, agent.rng.bit_generator.state
-    uniforms = generator.random(steps + steps // env.max_steps + 1)  # SARSA draws once more for an episode cut short
-    starts, used = _loop(
-        (QLearning, Sarsa, Random).index(type(agent)), agent.q, agent.visits, uniforms, np.random.default_rng(seed), env.transitions,
-        env.rewards, env.ends, env.target, -1 if env.start is None else env.start, agent.epsilon, agent.alpha, agent.gamma,
-        agent.omega or 0.0, env.max_steps, out, rewards,
-    )  # fmt: skip
-    generator.bit_generator.state = before  # as if each had been drawn when it was needed
-    generator.bit_generator.advance(used)
-    states, actions, episodes = out
-    return Trajectory(states, actions, rewards, episodes, np.array(starts))
-
-
 def statistics(env: RLDFEnv, states: np.ndarray, rewards: np.ndarray, seen: np.ndarray, target: Encoding) -> pd.DataFrame:
     """Table 3's columns, one row a run.
 
     Distances are L1 on axis indices after each step: last (D_f), largest, smallest, standard deviation (rho) and
     variance over the steps. conv counts arrivals at the target; f_semantic and c_semantic count the steps whose image
-    was seen to show the target's object and scene.
+    was seen to show the target's object (Noun, or the first of `rewards.object_axes`) and scene (`rewards.scene_axis`).
 
     Args:
         states, rewards: of every step, (runs, steps).
@@ -136,11 +38,12 @@ def statistics(env: RLDFEnv, states: np.ndarray, rewards: np.ndarray, seen: np.n
         target: the input's perceived encoding.
     """
     distance, axes = env.distance[states], list(env.grammar.axes)
+    thing, scene = (axes.index(axis) for axis in (object_axes(axes)[0], scene_axis(axes)))
     matches = np.asarray(seen) == np.array(target)
     return pd.DataFrame({
         "D_f": distance[:, -1], "D_max": distance.max(1), "D_min": distance.min(1),
         "rho": distance.std(1), "sigma2": distance.var(1), "conv": (distance == 0).sum(1),
-        "f_semantic": matches[states, axes.index("Noun")].sum(1), "c_semantic": matches[states, axes.index("Scene")].sum(1),
+        "f_semantic": matches[states, thing].sum(1), "c_semantic": matches[states, scene].sum(1),
         "return": rewards.sum(1),
     })  # fmt: skip
 
@@ -152,10 +55,16 @@ def runs(env: RLDFEnv, setting: Mapping, seeds: Sequence[int], steps: int) -> tu
 
     Args:
         setting: agent ("Q", "SARSA" or "Random") and epsilon; other entries are not looked at.
+
+    Raises:
+        ValueError: a setting without one of the two or with an illegal value, no seeds, a negative one, or steps below 1.
     """
-    states, rewards = np.empty((len(seeds), steps), np.int32), np.empty((len(seeds), steps))
+    if missing := {"agent", "epsilon"} - set(setting):
+        raise ValueError(f"the setting {dict(setting)} has no {' and no '.join(sorted(missing))}")
+    integer("number of seeds", len(seeds), least=1)
+    states, rewards = np.empty((len(seeds), integer("steps", steps, least=1)), np.int32), np.empty((len(seeds), steps))
     for row, seed in enumerate(seeds):
-        agent = AGENTS[setting["agent"]](env.grammar.size, env.action_space.n, setting["epsilon"], seed=seed)
+        agent = agents.make(setting["agent"], env, setting["epsilon"], seed=seed)
         trajectory = run(env, agent, steps, seed)
         states[row], rewards[row] = trajectory.states, trajectory.rewards
     return states, rewards
@@ -172,8 +81,8 @@ def nearest(env: RLDFEnv, states: np.ndarray, rewards: np.ndarray) -> np.ndarray
 
 
 def looping(env: RLDFEnv, states: np.ndarray, rewards: np.ndarray) -> np.ndarray:
-    """Share of steps that lead back to where the agent was two steps before, (runs,)."""
-    return (states[:, 2:] == states[:, :-2]).mean(1)
+    """Share of steps that lead back to where the agent was two steps before, (runs,); 0 in runs of one or two steps."""
+    return (states[:, 2:] == states[:, :-2]).sum(1) / max(states.shape[1] - 2, 1)
 
 
 def gain_past_goal(env: RLDFEnv, states: np.ndarray, rewards: np.ndarray) -> np.ndarray:
@@ -190,8 +99,11 @@ def growth(shape: tuple[int, ...], setting: Mapping, seeds: Sequence[int], cap: 
     Returns:
         One row a seed, which draws the start: states, agent, seed, steps until the first arrival (`cap` if there is
         none), arrived, calls (different states seen until then), table_mb (the Q table, float64).
+
+    Raises:
+        ValueError: more than two million states, or a value out of range.
     """
-    grammar = grid(shape)
+    grammar, cap = grid(shape).limited(TABLE_STATES, "a table of them"), integer("cap", cap, least=1)
     target = tuple(2 * n // 3 for n in shape)
     match = np.indices(shape).reshape(len(shape), -1) == np.array(target)[:, None]
     env = RLDFEnv(grammar, target, match[:-1].sum(0) + np.where(match[-1], 1.0, -1.0), max_steps=cap)
@@ -200,7 +112,7 @@ def growth(shape: tuple[int, ...], setting: Mapping, seeds: Sequence[int], cap: 
         steps, arrived = 0, 0
         while not arrived and steps < cap:
             steps = min(max(10 * steps, 1000), cap)  # the same trajectory once more, but longer
-            agent = AGENTS[setting["agent"]](*env.transitions.shape, setting["epsilon"], seed=seed)
+            agent = agents.make(setting["agent"], env, setting["epsilon"], seed=seed)
             states = run(env, agent, steps, seed).states
             arrived = int((states == env.target).argmax()) + 1 if (states == env.target).any() else 0
         steps = arrived or cap
@@ -213,7 +125,7 @@ def optimal_return(env: RLDFEnv, episodes: int, gamma: float = GAMMA) -> tuple[f
     """(mean reward a step, share of episodes that reach the target) of the greedy policy of Q*, from random starts."""
     agent = QLearning(*env.transitions.shape, epsilon=0, alpha=0, gamma=gamma)
     agent.q[:] = env.optimal_q(gamma)
-    trajectory = run(env, agent, episodes * env.max_steps)
+    trajectory = run(env, agent, integer("episodes", episodes, least=1) * env.max_steps)
     return float(trajectory.rewards.mean()), float((trajectory.states == env.target).sum() / len(trajectory.starts))
 
 
@@ -222,12 +134,13 @@ def convergence(env: RLDFEnv, step_sizes: Mapping[str, float | None], steps: int
 
     Args:
         step_sizes: label -> omega of the step size 1 / N^omega, or None for the constant alpha.
-        steps: at most; the distance is taken some eight times a decade from 10 on.
+        steps: at most, 10 or more; the distance is taken some eight times a decade from 10 on.
 
     Returns:
         One row a measurement: step_size (label), steps, error. States that end an episode are left out: nothing is
         learnt about leaving them.
     """
+    integer("steps", steps, least=10)
     marks = np.unique(np.logspace(1, np.log10(steps), 1 + round(8 * np.log10(steps / 10))).astype(int))
     best, rows = env.optimal_q(GAMMA)[~env.ends], []
     for name, omega in step_sizes.items():
@@ -261,7 +174,15 @@ def sweep(grammar: Grammar, landscapes: Mapping[int, np.ndarray], seen: np.ndarr
     Returns:
         (runs, curves): runs has one row a run (setting, seed and `statistics`); curves maps the number of a setting to
         the distances after each step, int16 (seeds, steps).
+
+    Raises:
+        ValueError: no settings or seeds, an unknown agent, a reward without a landscape, or a number out of range.
     """
+    if not len(settings) or not len(seeds):
+        raise ValueError(f"{len(settings)} settings and {len(seeds)} seeds make no run; give at least one of each")
+    for setting in settings:
+        choose("reward", setting["reward"], landscapes)
+        choose("agent", setting["agent"], agents.AGENTS)
     chunks = [seeds[i : i + 250] for i in range(0, len(seeds), 250)]
     tasks = [(grammar, target, landscapes[s["reward"]], seen, s, chunk, steps, environment) for s in settings for chunk in chunks]
     tables, parts = [], {number: [] for number in range(len(settings))}
@@ -273,6 +194,14 @@ def sweep(grammar: Grammar, landscapes: Mapping[int, np.ndarray], seen: np.ndarr
     table = pd.concat(tables, ignore_index=True)
     names = [*settings[0], "seed"]
     return table[names + [c for c in table if c not in names]], {number: np.concatenate(part) for number, part in parts.items()}
+
+
+def _strata(scores: np.ndarray) -> np.ndarray:
+    """Scores as (strata, runs), or a ValueError."""
+    scores = np.atleast_2d(np.asarray(scores))
+    if scores.ndim != 2 or not scores.size or not np.isfinite(scores).all():
+        raise ValueError(f"scores must be finite numbers, (strata, runs), not of shape {scores.shape}")
+    return scores
 
 
 def interquartile_mean(scores: np.ndarray) -> np.ndarray:
@@ -291,7 +220,7 @@ def interval(
         rng: draws them; other than in rliable 1.2, it matters.
         statistic: maps (draws, all runs) to (draws,).
     """
-    scores = np.atleast_2d(scores)
+    scores, draws = _strata(scores), integer("draws", draws, least=1)
     strata, n = scores.shape
     drawn = scores[np.arange(strata)[:, None], rng.integers(n, size=(draws, strata, n), dtype=np.int32)]
     return tuple(np.percentile(statistic(drawn.reshape(draws, -1)), [2.5, 97.5]).tolist())
@@ -306,6 +235,7 @@ def profile(scores: np.ndarray, thresholds: np.ndarray, rng: np.random.Generator
     Returns:
         (share, low, high), each (thresholds,).
     """
+    scores, draws = _strata(scores), integer("draws", draws, least=1)
     strata, n = scores.shape
     above = (scores[..., None] >= thresholds).astype(np.float32)
     drawn = [above[np.arange(strata)[:, None], rng.integers(n, size=(strata, n))].mean((0, 1)) for _ in range(draws)]
@@ -321,7 +251,10 @@ def effect(ours: np.ndarray, other: np.ndarray, rng: np.random.Generator, draws:
     Returns:
         ours, other: the means; difference; low, high.
     """
-    difference = np.atleast_2d(np.asarray(ours, float) - np.asarray(other, float)).mean(0)
+    ours, other = (_strata(np.asarray(scores, float)) for scores in (ours, other))
+    if ours.shape != other.shape:
+        raise ValueError(f"the two conditions have {ours.shape} and {other.shape} runs; paired runs are needed")
+    difference = (ours - other).mean(0)
     n = len(difference)
     drawn = [difference[rng.integers(n, size=n)].mean() for _ in range(draws)]
     low, high = np.percentile(drawn, [2.5, 97.5])

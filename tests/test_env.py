@@ -1,10 +1,18 @@
 """The environment: every (state, action) of the base world, distances against a search, and the episode's rules."""
 
+import copy
+import pickle
+import shutil
+import subprocess
+import sys
+import warnings
 from collections import Counter, deque
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from conftest import ROOT
+from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 from rldf_utils import grammar, rewards, world
@@ -29,7 +37,118 @@ TO_TARGET = 6  # one step up the Scene axis
 
 @pytest.mark.parametrize("settings", [{}, {"landscape": np.linspace(-1, 1, 480), "target": (0, 0, 0, 0), "render_mode": "rgb_array"}])
 def test_gymnasium_accepts_the_environment(settings):
-    check_env(gym.make("RLDF-v0", **settings).unwrapped)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(gym.make("RLDF-v0", **settings).unwrapped)
+
+
+def walk(env, seed=3, steps=40):
+    """States, rewards and ends of a random walk that the seed fixes."""
+    rng, seen = np.random.default_rng(seed), [env.reset(seed=seed)[0]]
+    for _ in range(steps):
+        seen.append(env.step(int(rng.integers(env.action_space.n)))[:4])
+    return seen
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["deepcopy", "pickle"])
+def test_a_copy_walks_like_the_original(copied):
+    env = RLDFEnv("smoke", render_mode="rgb_array", max_steps=7)
+    first, again = copied(env), copied(env)
+    assert walk(first) == walk(env) == walk(again)
+    half, rest = copied(env), [env.reset()[0] for _ in range(5)]
+    assert [half.reset()[0] for _ in range(5)] == rest, "the copy's random numbers stand where the original's stood"
+    assert (copied(half).render() == half.render()).all() and half.grammar == env.grammar
+
+
+def test_gymnasiums_processes_take_it():
+    """Each environment in a process of its own: sent there, and its observations sent back."""
+    envs = gym.make_vec("RLDF-v0", num_envs=2, vectorization_mode="async", grammar="smoke", target=(1, 1, 1, 1))
+    alone = [RLDFEnv("smoke", (1, 1, 1, 1)) for _ in range(2)]
+    try:
+        states, infos = envs.reset(seed=4)
+        assert states.tolist() == [env.reset(seed=4 + i)[0] for i, env in enumerate(alone)]
+        states, rewards, *_, infos = envs.step(np.array([2, 4]))
+        wanted = [env.step(action) for env, action in zip(alone, (2, 4), strict=True)]
+        assert states.tolist() == [w[0] for w in wanted] and rewards.tolist() == [w[1] for w in wanted]
+        assert infos["distance"].tolist() == [w[4]["distance"] for w in wanted]
+    finally:
+        envs.close()
+
+
+@pytest.mark.parametrize("mode", ["human", "ansi", "", "RGB_ARRAY"])
+def test_an_unknown_render_mode_is_refused(mode):
+    with pytest.raises(ValueError, match=f"render_mode = '{mode}' is not known; choose one of None, 'rgb_array'"):
+        RLDFEnv(render_mode=mode)
+
+
+def test_before_the_first_reset_there_is_nothing_to_step_from_or_to_render():
+    env = RLDFEnv(render_mode="rgb_array")
+    with pytest.raises(ResetNeeded, match="reset before the first step"):
+        env.step(0)
+    with pytest.raises(ResetNeeded, match="reset before the first render"):
+        env.render()
+    env.reset(seed=0)
+    assert env.step(0)[0] == env.state and env.render().shape == (64, 64, 3)
+
+
+def test_after_the_end_of_an_episode_the_walk_goes_on_as_in_cliff_walking():
+    env = RLDFEnv(target=TARGET, start=NEIGHBOUR, max_steps=2)
+    env.reset()
+    assert [env.step(action)[:4] for action in (TO_TARGET, TO_TARGET + 1, TO_TARGET)] == [
+        (env.target, 4.0, True, False), (BASE.index(NEIGHBOUR), 2.0, False, True), (env.target, 4.0, True, True),
+    ]  # fmt: skip
+    cliff = gym.make("CliffWalking-v1").unwrapped
+    cliff.reset()
+    cliff.s = 35
+    assert [cliff.step(action)[:3] for action in (2, 0)] == [(47, -1, True), (35, -1, False)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_steps": 0}, "max_steps = 0 is not legal; choose an integer, 1 or more"),
+        ({"max_steps": 2.5}, "max_steps = 2.5"),
+        ({"terminal_bonus": float("inf")}, "terminal_bonus = inf is not legal; choose a finite number"),
+        ({"penalty": "low"}, "penalty = 'low'"),
+        ({"landscape": "rough"}, "the landscape is neither an array of numbers nor a function"),
+        ({"landscape": [None] * 480}, "the landscape is (neither|not finite)"),
+    ],
+)
+def test_arguments_out_of_range(settings, message):
+    with pytest.raises(ValueError, match=message):
+        RLDFEnv(**settings)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "0"])
+def test_seeds_out_of_range(seed):
+    with pytest.raises(ValueError, match=f"seed = {seed!r} is not legal; choose an integer, 0 or more"):
+        RLDFEnv().reset(seed=seed)
+
+
+def test_a_grammar_of_too_many_states_is_refused_before_anything_is_made():
+    full = grammar.load("full")
+    for make in (lambda: RLDFEnv("full"), lambda: gym.make("RLDF-v0", grammar=full), lambda: semantic_landscape(full, (0,) * 12)):
+        with pytest.raises(GrammarError, match=r"full has 2,488,320,000 states \(4 x 100 .* takes at most 2,000,000: leave out"):
+            make()
+    for make in (lambda: transition_table((10**5, 10**5)), lambda: distances((10**5, 10**5), (0, 0))):
+        with pytest.raises(ValueError, match="number of states = 10000000000 is not legal; choose an integer, from 1 to 2,000,000"):
+            make()
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 3, 4), (2, 2, 3, 2, 2)])
+def test_any_number_of_axes(shape):
+    g = grammar.grid(shape)
+    env = RLDFEnv(g, target=tuple(n - 1 for n in shape), start=(0,) * len(shape))
+    table = transition_table(shape)
+    for state, action in np.ndindex(table.shape):
+        wanted = list(g.encoding(state))
+        wanted[action // 2] = min(max(wanted[action // 2] + (1, -1)[action % 2], 0), shape[action // 2] - 1)
+        assert g.encoding(int(table[state, action])) == tuple(wanted)
+    env.reset()
+    ups = [2 * k for k, n in enumerate(shape) for _ in range(n - 1)]
+    *_, last = [env.step(action) for action in ups]
+    assert last[2] and last[4]["distance"] == 0 and env.distance[0] == len(ups)
+    assert env.rewards.argmax() == env.target and (env.rewards == env.rewards.max()).sum() == 1
 
 
 @pytest.mark.parametrize("action", range(8))
@@ -178,8 +297,30 @@ def test_wrong_landscapes(landscape, message):
 def test_a_callable_landscape_must_be_finite_too():
     env = RLDFEnv(landscape=lambda state: float("nan"), start=(0, 0, 0, 0))
     env.reset()
-    with pytest.raises(ValueError, match="not finite at state 120: nan"):
+    with pytest.raises(ValueError, match="not finite at state 120, 'a photo of two bananas and no people in a forest': nan"):
         env.step(0)
+
+
+@pytest.mark.parametrize("value", ["3", None, [1.0], np.zeros(2), 1j])
+def test_a_callable_landscape_must_give_numbers(value):
+    env = RLDFEnv(landscape=lambda state: value, start=(0, 0, 0, 0))
+    env.reset()
+    with pytest.raises(ValueError, match="the landscape is no number at state 120, 'a photo of two bananas"):
+        env.step(0)
+    env = RLDFEnv(landscape=lambda state: np.float32(0.5), start=(0, 0, 0, 0))
+    env.reset()
+    assert env.step(0)[1] == 0.5
+
+
+def test_what_a_callable_landscape_raises_names_the_state():
+    def landscape(state):
+        raise KeyError("no such picture")
+
+    env = RLDFEnv(landscape=landscape, start=(0, 0, 0, 0))
+    env.reset()
+    with pytest.raises(KeyError) as caught:
+        env.step(0)
+    assert caught.value.__notes__ == ["raised by the landscape at state 120, 'a photo of two bananas and no people in a forest'"]
 
 
 @pytest.mark.parametrize("settings", [{"target": (0, 6, 0, 0)}, {"start": (0, 6, 0, 0)}])
@@ -199,7 +340,8 @@ def test_render_shows_the_state():
     assert (drawn.render() == 4).all()
     silent = RLDFEnv()
     silent.reset()
-    assert silent.render() is None
+    with pytest.warns(UserWarning, match="render draws nothing without a render mode"):
+        assert silent.render() is None
 
 
 def test_any_grammar_will_do():
@@ -297,7 +439,8 @@ def saved(path, **changes):
     """A landscape.npz as notebook 2 writes it, for the smallest world, with one input."""
     states = np.array(list(grammar.load("smoke").states()))
     embeddings = np.random.default_rng(0).normal(size=(2, 24, 8))
-    whole = {"grammar": "smoke", "seen": np.stack([states, states[::-1]]), "embeddings": embeddings,
+    smoke = grammar.load("smoke")
+    whole = {"grammar_text": smoke.text, "grammar_name": smoke.name, "seen": np.stack([states, states[::-1]]), "embeddings": embeddings,
              "inputs": ["one"], "targets": [(1, 1, 1, 1)], "target_embeddings": embeddings[0, 5:6]}  # fmt: skip
     np.savez(path, **{key: value for key, value in (whole | changes).items() if value is not None})
     return path
@@ -312,17 +455,65 @@ def test_load_landscapes(tmp_path):
     assert (again[1] == seen[::-1]).all() and (again[3]["one"][1] == landscapes["one"][1][::-1]).all()
 
 
+def test_a_vocabulary_of_ones_own_comes_back_whole(tmp_path):
+    """Nouns that no file has, an apostrophe, an accent: the text holds all of it."""
+    g = grammar.load("smoke", ["king's crown/king's crowns", "crêpe/crêpes", "AC\\/DC"])
+    path = saved(tmp_path / "landscape.npz", grammar_text=g.text, grammar_name=g.name)
+    loaded = load_landscapes(path)[0]
+    assert loaded == g and loaded.axes["Noun"] == ("king's crown", "crêpe", "AC/DC") and loaded.name == "smoke"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"embeddings": None, "inputs": None}, "has no embeddings, inputs: it is from another version; run notebook 2 again"),
-        ({"grammar": "base"}, r"holds 24 states, the grammar base.cfg has 480; run notebook 2 again"),
+        (
+            {"grammar_text": None, "grammar_name": None, "grammar": "/elsewhere/data/grammar/base.cfg"},
+            "has no grammar_text, grammar_name: it is from another version; run notebook 2 again",
+        ),
+        ({"grammar_text": BASE.text, "grammar_name": "base"}, r"holds 24 states, the grammar base has 480; run notebook 2 again"),
         ({"target_embeddings": np.full((1, 8), np.nan)}, "embeddings that are not finite; run notebook 2 again"),
+        ({"inputs": np.array([{"code": 1}], object)}, "cannot be read as a landscape.npz .*allow_pickle=False.*; run notebook 2 again"),
     ],
 )
 def test_a_landscape_of_another_version_is_refused(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         load_landscapes(saved(tmp_path / "landscape.npz", **changes))
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 broken", b"\x93NUMPY"])
+def test_a_damaged_landscape_is_refused(tmp_path, content):
+    path = tmp_path / "landscape.npz"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="cannot be read as a landscape.npz .*; run notebook 2 again"):
+        load_landscapes(path)
+    with pytest.raises(FileNotFoundError, match="absent.npz; run notebook 2 again"):
+        load_landscapes(tmp_path / "absent.npz")
+    with pytest.raises(ValueError, match="draw = 2 is not legal; choose an integer, from 0 to 1"):
+        load_landscapes(path, draw=2)
+
+
+def test_the_committed_landscape_is_read_in_a_clone_in_another_folder(tmp_path):
+    """Only the package, the grammars and notebook 2's results are there, and nothing ran."""
+    clone, elsewhere = tmp_path / "another clone", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for part in ("rldf_utils", "data/grammar", "results/tiny/02_environment_design"):
+        shutil.copytree(ROOT / part, clone / part, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    code = """
+import rldf_utils
+from rldf_utils import results
+from rldf_utils.env import load_landscapes
+path = results.upstream("tiny", "02_environment_design", "landscape.npz")
+grammar, seen, targets, landscapes = load_landscapes(path)
+print(rldf_utils.__path__[0], grammar.name, grammar.size, seen.shape, *targets, sep="\\n")
+moved = load_landscapes(path, draw=1)[3]
+assert all(landscape.shape == (480,) for world in (landscapes, moved) for kinds in world.values() for landscape in kinds.values())
+"""
+    environment = {"PYTHONPATH": str(clone), "PATH": "/usr/bin:/bin", "HOME": str(elsewhere)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=elsewhere, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    inputs = ["1_agriculture", "2_retail", "3_sports", "4_transport", "5_pets", "6_zoology"]
+    assert done.stdout.split("\n")[:-1] == [str(clone / "rldf_utils"), "base", "480", "(480, 4)", *inputs]
 
 
 def bellman(env: RLDFEnv, gamma: float) -> np.ndarray:
@@ -343,3 +534,11 @@ def test_optimal_q(settings):
         settings = {"landscape": np.random.default_rng(0).normal(size=(3, 24)), "unrealistic": np.arange(24) == 5}
     env = RLDFEnv(smoke, target=(1, 1, 1, 1), **settings)
     np.testing.assert_allclose(env.optimal_q(0.8), bellman(env, 0.8), atol=1e-9)
+
+
+@pytest.mark.parametrize("gamma", [-0.1, 1, 1.5, float("nan")])
+def test_value_iteration_needs_a_discount_below_one(gamma):
+    with pytest.raises(ValueError, match="gamma"):
+        RLDFEnv("smoke").optimal_q(gamma)
+    with pytest.raises(ValueError, match="the landscape as an array"):
+        RLDFEnv("smoke", landscape=lambda state: 0.0).optimal_q(0.9)
