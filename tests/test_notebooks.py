@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ import papermill
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from papermill.exceptions import PapermillExecutionError
+
+from rldf_utils import results
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -375,3 +378,20 @@ def test_missing_upstream_result_names_the_notebook_to_run(workshop, monkeypatch
     with pytest.raises(PapermillExecutionError) as caught:
         run(ROOT / "notebooks" / "03_agent_training_sweeps.ipynb", workshop)
     assert caught.value.ename == "FileNotFoundError" and "02_environment_design" in caught.value.evalue
+
+
+@by_name
+def test_opened_first_in_a_fresh_clone_a_notebook_begins_or_says_what_to_run(path, monkeypatch, tmp_path):
+    """At its default scale, with the committed results and nothing that was executed here."""
+    (tmp_path / "tiny" / "02_environment_design").mkdir(parents=True)
+    for name in ("landscape.npz", "roughness.csv"):
+        shutil.copy(ROOT / "results" / "tiny" / "02_environment_design" / name, tmp_path / "tiny" / "02_environment_design")
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    space = {}
+    for cell in nbformat.read(path, as_version=4).cells[2:5]:
+        try:
+            exec(cell.source, space)
+        except FileNotFoundError as error:
+            assert UPSTREAM[path.stem] == "06_imagenet100_cloning" and "Run first: notebooks/06_imagenet100_cloning.ipynb" in str(error)
+            return
+    assert UPSTREAM.get(path.stem) != "06_imagenet100_cloning"
