@@ -13,6 +13,8 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
+from rldf_utils.arguments import integer
+
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "data"
 MODELS = DATA / "models"
@@ -49,9 +51,8 @@ _read: dict[str, str] = {}  # what `upstream` gave out: name -> sha256
 def choose(name: str, value, legal):
     """The value itself if it is legal, else a ValueError that says which ones are."""
     if isinstance(legal, range):
-        if isinstance(value, bool) or not isinstance(value, int) or value not in legal:
-            raise ValueError(f"{name} = {value!r} is not legal; choose an integer from {legal[0]:,} to {legal[-1]:,}")
-    elif value not in list(legal):
+        return integer(name, value, legal[0], legal[-1])
+    if value not in list(legal):
         raise ValueError(f"{name} = {value!r} is not known; choose one of {', '.join(map(repr, legal))}")
     return value
 
