@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from itertools import product
+from math import prod
 from pathlib import Path
 
 import IPython.display
@@ -125,25 +126,29 @@ def parse_tree(ax: plt.Axes, tree: nltk.Tree) -> plt.Axes:
 
 
 def landscape(ax: plt.Axes, values: np.ndarray, grammar: Grammar, target: int | None = None, label: str = "reward", **imshow) -> plt.Axes:
-    """Values of all states, (states,), as one picture: the first two axes down, the last two across; the target starred."""
-    names, shape = list(grammar.axes), grammar.shape
-    rows, columns = shape[0] * shape[1], shape[2] * shape[3]
-    shown = ax.imshow(values.reshape(rows, columns), aspect="auto", **imshow)
+    """Values of all states, (states,), as one picture: half of the axes down, the others across; the target starred.
+
+    Of an odd number of axes the larger half goes across; a single axis is one row.
+    """
+    names, half = list(grammar.axes), len(grammar.axes) // 2
+    rows = prod(grammar.shape[:half])
+    shown = ax.imshow(values.reshape(rows, -1), aspect="auto", **imshow)
     ax.figure.colorbar(shown, ax=ax, label=label, shrink=0.9)
-    for axis, (outer, inner), where in ((ax.yaxis, names[:2], rows), (ax.xaxis, names[2:], columns)):
-        words = [
-            f"{a}, {b}" if i % len(grammar.axes[inner]) == 0 else b
-            for i, (a, b) in enumerate(product(grammar.axes[outer], grammar.axes[inner]))
+    for axis, part, line in ((ax.yaxis, names[:half], ax.axhline), (ax.xaxis, names[half:], ax.axvline)):
+        words = [grammar.axes[name] for name in part]
+        runs = [prod(map(len, words[k + 1 :])) for k in range(len(part))]  # cells in a row that share an axis's word
+        labels = [
+            ", ".join(word for word, run in zip(combination, runs, strict=True) if i % run == 0)
+            for i, combination in enumerate(product(*words))
         ]
-        axis.set_ticks(range(where), words, fontsize=5.5)
-        axis.set_label_text(f"{outer}, then {inner}")
+        axis.set_ticks(range(len(labels)), labels, fontsize=5.5)
+        axis.set_label_text(", then ".join(part))
+        for k in range(1, len(words[0])) if len(part) > 1 else ():
+            line(k * runs[0] - 0.5, color="white", lw=1)
     ax.tick_params(axis="x", rotation=90)
-    for k in range(1, shape[0]):
-        ax.axhline(k * shape[1] - 0.5, color="white", lw=1)
-    for k in range(1, shape[2]):
-        ax.axvline(k * shape[3] - 0.5, color="white", lw=1)
     if target is not None:
-        ax.plot(target % columns, target // columns, "*", ms=13, mfc="white", mec="black")
+        y, x = divmod(target, values.size // rows)
+        ax.plot(x, y, "*", ms=13, mfc="white", mec="black")
     return ax
 
 
@@ -209,11 +214,13 @@ def learning_curves(rows: Sequence[dict]) -> plt.Figure:
 def q_slices(tables: dict[str, np.ndarray], env: RLDFEnv) -> plt.Figure:
     """max Q on the slices of the first two and the last two axes through the target, one column a table (states, actions).
 
-    An arrow is the best action where it moves within the slice.
+    An arrow is the best action where it moves within the slice. Two axes are one slice, a single axis is one row.
     """
-    shape, names, target = env.grammar.shape, list(env.grammar.axes), env.grammar.encoding(env.target)
-    slices = [(0, 1), (len(shape) - 2, len(shape) - 1)]
-    figure, axes = plt.subplots(len(slices), len(tables), figsize=(4.6 * len(tables), 6), squeeze=False)
+    pad = max(2 - len(env.grammar.shape), 0)  # an axis of one word makes a row of a line
+    shape, words = (1,) * pad + env.grammar.shape, [("",)] * pad + list(env.grammar.axes.values())
+    names, target = [""] * pad + list(env.grammar.axes), (0,) * pad + env.grammar.encoding(env.target)
+    slices = sorted({(0, 1), (len(shape) - 2, len(shape) - 1)})
+    figure, axes = plt.subplots(len(slices), len(tables), figsize=(4.6 * len(tables), 3 * len(slices)), squeeze=False)
     for (title, q), column in zip(tables.items(), axes.T, strict=True):
         for (down, across), ax in zip(slices, column, strict=True):
             cells = np.array([target] * (shape[down] * shape[across]))
@@ -222,12 +229,13 @@ def q_slices(tables: dict[str, np.ndarray], env: RLDFEnv) -> plt.Figure:
             shown = ax.imshow(rows.max(1).reshape(shape[down], shape[across]), cmap="viridis", aspect="auto")
             ax.figure.colorbar(shown, ax=ax, label="max Q", shrink=0.9)
             for (y, x), action in zip(cells[:, [down, across]], rows.argmax(1), strict=True):
-                if action // 2 in (down, across) and (y, x) != (target[down], target[across]):
+                moved = action // 2 + pad
+                if moved in (down, across) and (y, x) != (target[down], target[across]):
                     step = 0.3 * (1 - 2 * (action % 2))
-                    dx, dy = (step, 0) if action // 2 == across else (0, step)
+                    dx, dy = (step, 0) if moved == across else (0, step)
                     ax.annotate("", (x + dx, y + dy), (x - dx, y - dy), arrowprops={"arrowstyle": "->", "color": "white"})
             ax.plot(target[across], target[down], "*", ms=13, mfc="white", mec="black")
-            ax.set_xticks(range(shape[across]), env.grammar.axes[names[across]], rotation=30, ha="right", fontsize=7)
-            ax.set_yticks(range(shape[down]), env.grammar.axes[names[down]], fontsize=7)
+            ax.set_xticks(range(shape[across]), words[across], rotation=30, ha="right", fontsize=7)
+            ax.set_yticks(range(shape[down]), words[down], fontsize=7)
             ax.set(title=title, xlabel=names[across], ylabel=names[down])
     return figure
