@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from rldf_utils import grammar
+from rldf_utils import agents, grammar
 from rldf_utils.agents import AGENTS, QLearning, Random, Sarsa, run
 from rldf_utils.env import RLDFEnv, transition_table
 
@@ -165,3 +165,52 @@ def test_q_learning_converges_to_value_iteration(tmp_path):
     while state != env.target and steps < 10:
         state, steps = int(env.transitions[state, agent.q[state].argmax()]), steps + 1
     assert steps == 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epsilon": 1.5}, "epsilon = 1.5 is not legal; choose a number from 0 to 1"),
+        ({"epsilon": -0.1}, "epsilon = -0.1 is not legal"),
+        ({"epsilon": "0.1"}, "epsilon = '0.1' is not legal"),
+        ({"epsilon": float("nan")}, "epsilon = nan is not legal"),
+        ({"alpha": 2}, "alpha = 2 is not legal; choose a number from 0 to 1"),
+        ({"gamma": 1.01}, "gamma = 1.01 is not legal; choose a number from 0 to 1"),
+        ({"omega": 0}, "omega = 0 is not legal; choose a number from 0.001 to 1"),
+        ({"seed": -1}, "seed = -1 is not legal; choose an integer, 0 or more"),
+        ({"seed": 1.5}, "seed = 1.5 is not legal"),
+        ({"seed": None}, "seed = None is not legal"),
+        ({"states": 0}, "states = 0 is not legal; choose an integer, from 1 to 2,000,000"),
+        ({"states": 2_488_320_000}, "states = 2488320000 is not legal"),
+        ({"actions": 0}, "actions = 0 is not legal; choose an integer, 1 or more"),
+    ],
+)
+@pytest.mark.parametrize("kind", AGENTS.values())
+def test_settings_out_of_range_are_named(kind, settings, message):
+    with pytest.raises(ValueError, match=message):
+        kind(**({"states": 2, "actions": 2} | settings))
+
+
+@pytest.mark.parametrize("epsilon", [0, 1, np.float32(0.5)])
+def test_the_ends_of_the_range_are_legal(epsilon):
+    agent = QLearning(np.int64(2), 2, epsilon=epsilon, alpha=1, gamma=0, seed=np.int32(7))
+    assert {agent.select_action(0) for _ in range(50)} <= {0, 1}
+
+
+def test_runs_out_of_range_are_named():
+    env, agent = RLDFEnv(), QLearning(480, 8)
+    for steps in (0, -1, 2.5):
+        with pytest.raises(ValueError, match=f"steps = {steps} is not legal; choose an integer, 1 or more"):
+            run(env, agent, steps)
+    with pytest.raises(ValueError, match="seed = -1 is not legal"):
+        run(env, agent, 10, seed=-1)
+    with pytest.raises(ValueError, match=r"an agent of \(24, 8\) states and actions cannot walk Discrete\(480\), Discrete\(8\)"):
+        run(env, QLearning(24, 8), 10)
+
+
+def test_agents_are_made_by_name():
+    env = RLDFEnv("smoke")
+    made, plain = agents.make("SARSA", env, 0.3, seed=5, gamma=0.5), Sarsa(24, 8, 0.3, gamma=0.5, seed=5)
+    assert type(made) is Sarsa and (made.q == plain.q).all() and (made.epsilon, made.gamma) == (0.3, 0.5)
+    with pytest.raises(ValueError, match="agent = 'DQN' is not known; choose one of 'Q', 'SARSA', 'Random'"):
+        agents.make("DQN", env)

@@ -85,3 +85,26 @@ def test_clip_similarity_is_the_cosine(x, y, cosine):
 def test_clip_similarity_errors(x, y, message):
     with pytest.raises(ValueError, match=message):
         rewards.clip_similarity(x, y)
+
+
+@pytest.mark.parametrize(
+    ("axes", "scene", "objects"),
+    [
+        (["Frequency", "Noun", "Density", "Scene"], "Scene", ["Noun", "Frequency", "Density"]),
+        (["Scene", "Noun", "Weather"], "Scene", ["Noun"]),
+        (["Number", "Thing", "When", "Place"], "Place", ["Number", "Thing", "When"]),
+        (["Scene", "Weather"], "Scene", ["Weather"]),
+        (["Weather", "Noun"], "Weather", ["Noun"]),
+        (["Frequency", "Noun"], "Noun", ["Noun", "Frequency"]),
+        (["Noun"], "Noun", ["Noun"]),
+        (["Axis0"], "Axis0", ["Axis0"]),
+    ],
+)
+def test_any_vocabulary_has_objects_and_a_scene(axes, scene, objects):
+    assert (rewards.scene_axis(axes), rewards.object_axes(axes)) == (scene, objects)
+    target = dict.fromkeys(axes, "this")
+    for wrong in axes:
+        seen = target | {wrong: "that"}
+        assert rewards.object_indicator(seen, target) == len(objects) - (wrong in objects)
+        assert rewards.partial_semantic(seen, target) == (-1 if wrong == scene else 1)
+    assert rewards.multi_semantic(target, target) == len(objects) + 1

@@ -69,6 +69,59 @@ def test_rewards_of_the_feedback_are_the_equations(clip, painter):
         search.Feedback(painter, clip, base, image, reward=4)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"agent": "DQN"}, "agent = 'DQN' is not known; choose one of 'Q', 'SARSA', 'Random'"),
+        ({"reward": 4}, "reward 4 is not known; choose one of 1 .multi-semantic."),
+        ({"epsilon": 2}, "epsilon = 2 is not legal; choose a number from 0 to 1"),
+        ({"steps": 0}, "steps = 0 is not legal; choose an integer, 1 or more"),
+        ({"max_steps": 0}, "max_steps = 0 is not legal"),
+        ({"seed": -3}, "seed = -3 is not legal; choose an integer, 0 or more"),
+        ({"image": np.zeros((8, 8))}, "the image must be uint8 .height, width, 3.; read a file with perceive.read_image"),
+        ({"image": "picture.jpg"}, "the image must be uint8"),
+        ({"grammar": grammar.load("full")}, "full has 2,488,320,000 states .* takes at most 100,000: leave out axes"),
+    ],
+)
+def test_arguments_are_checked_before_anything_is_looked_at(options, message):
+    """With neither a model nor a CLIP: an error of ours comes before either is used."""
+    good = {"image": np.zeros((64, 64, 3), np.uint8), "model": None, "clip": None, "grammar": grammar.load("base")}
+    with pytest.raises(ValueError, match=message):
+        search.rldf(**(good | options))
+
+
+def test_the_search_of_objects_needs_the_same_nouns():
+    names, eyes = grammar.load("names", ("dog", "car")), grammar.load("large", ("dog", "car"))
+    for pair, message in (
+        ((eyes, eyes), "one axis Noun, not Frequency, Noun, Density, Scene"),
+        ((names, grammar.load("large")), "eyes with the same nouns"),
+        ((grammar.from_text("S -> Thing\nThing -> 'dog' | 'car'\n"), eyes), "one axis Noun, not Thing"),
+    ):
+        with pytest.raises(grammar.GrammarError, match=message):
+            search.by_object([], None, None, *pair)
+    with pytest.raises(ValueError, match="steps = 0 is not legal"):
+        search.by_object([], None, None, names, eyes, steps=0)
+
+
+@pytest.mark.parametrize("axes", [("Noun",), ("Noun", "Scene")])
+def test_worlds_of_few_axes_are_searched(clip, tmp_path, axes):
+    nouns, scenes = ("dog", "car", "banana"), ("a farm", "a street")
+    rules = {"Noun": nouns, "Scene": scenes if "Scene" in axes else scenes[:1]}
+    text = "S -> P Noun I Scene\nP -> 'a photo of one'\nI -> 'in'\n"
+    small = grammar.from_text(text + "\n".join(f"{axis} -> " + " | ".join(map(repr, words)) for axis, words in rules.items()))
+
+    class Painter(PerfectPainter):
+        def __call__(self, prompts, seeds):
+            return np.stack(
+                [world.render({"Scene": "a farm"} | small.decode(small.parse(p)), s) for p, s in zip(prompts, seeds, strict=True)]
+            )
+
+    target = {"Noun": "car", "Scene": "a farm"}
+    found = search.rldf(world.render(target, 2**31 + 1), generate.Cache(Painter(), tmp_path), clip, small, steps=60, agent="Random", seed=1)
+    assert list(small.axes) == list(axes) and found.reached
+    assert small.decode(found.final) == {axis: target[axis] for axis in axes} and found.calls <= small.size
+
+
 def test_examples_are_renders_with_held_out_seeds():
     rows = list(csv.DictReader((results.DATA / "examples" / "examples.csv").open()))
     base = grammar.load("base")

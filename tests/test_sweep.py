@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rldf_utils import agents, sweep
+from rldf_utils import agents, rewards, sweep
 from rldf_utils.env import RLDFEnv, semantic_landscape
-from rldf_utils.grammar import grid, load
+from rldf_utils.grammar import from_text, grid, load
 
 BASE = load("base")
 TARGET = (1, 2, 1, 2)
@@ -95,6 +95,64 @@ def test_the_compiled_loop_refuses_what_it_cannot_follow():
 
     with pytest.raises(ValueError, match="agents.run for Other"):
         sweep.run(RLDFEnv(BASE, TARGET), Other(480, 8), 10)
+    with pytest.raises(ValueError, match=r"an agent of \(24, 8\) states and actions cannot walk Discrete\(480\)"):
+        sweep.run(RLDFEnv(BASE, TARGET), agents.QLearning(24, 8), 10)
+    with pytest.raises(ValueError, match="steps = 0 is not legal; choose an integer, 1 or more"):
+        sweep.run(RLDFEnv(BASE, TARGET), agents.QLearning(480, 8), 0)
+
+
+@pytest.mark.parametrize("axes", [("Noun",), ("Frequency", "Scene"), ("Thing", "When", "Place"), ("A", "B", "C", "D", "E")])
+def test_a_sweep_in_a_world_of_any_axes(axes):
+    """f_semantic and c_semantic count on the axes that `rewards` looks at, whatever they are called."""
+    rules = "\n".join(f"{axis} -> " + " | ".join(f"'{axis}{i}'" for i in range(3)) for axis in axes)
+    world = from_text(f"S -> {' '.join(axes)}\n{rules}")
+    seen, target = np.array(list(world.states())), (1,) * len(axes)
+    landscape = semantic_landscape(world, target)
+    table, curves = sweep.sweep(world, {1: landscape, 2: landscape, 3: landscape}, seen, target, range(3), steps=20)
+    assert len(table) == 54 and not table.isna().any().any() and (table["D_max"] <= len(axes)).all()
+    env = RLDFEnv(world, target, max_steps=20)
+    states, paid = sweep.runs(env, sweep.SETTINGS[0], range(3), 20)
+    table = sweep.statistics(env, states, paid, seen, target)
+    thing, scene = (axes.index(a) for a in (rewards.object_axes(axes)[0], rewards.scene_axis(axes)))
+    assert table["f_semantic"].tolist() == (seen[states][..., thing] == 1).sum(1).tolist()
+    assert table["c_semantic"].tolist() == (seen[states][..., scene] == 1).sum(1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": []}, "18 settings and 0 seeds make no run"),
+        ({"seeds": [-1]}, "seed = -1 is not legal; choose an integer, 0 or more"),
+        ({"seeds": [0.5]}, "seed = 0.5 is not legal"),
+        ({"settings": []}, "0 settings and 1 seeds make no run"),
+        ({"settings": [{"agent": "DQN", "reward": 1, "epsilon": 0.1}]}, "agent = 'DQN' is not known; choose one of 'Q', 'SARSA', 'Random'"),
+        ({"settings": [{"agent": "Q", "reward": 4, "epsilon": 0.1}]}, "reward = 4 is not known; choose one of 1, 2, 3"),
+        ({"settings": [{"agent": "Q", "reward": 1, "epsilon": 7}]}, "epsilon = 7 is not legal; choose a number from 0 to 1"),
+        ({"settings": [{"agent": "Q", "reward": 1}]}, "has no epsilon"),
+        ({"steps": 0}, "max_steps = 0 is not legal; choose an integer, 1 or more"),
+    ],
+)
+def test_sweeps_out_of_range_are_named(landscapes, change, message):
+    with pytest.raises(ValueError, match=message):
+        sweep.sweep(**({"grammar": BASE, "landscapes": landscapes, "seen": SEEN, "target": TARGET, "seeds": [0], "steps": 5} | change))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: sweep.growth((2000, 2000), sweep.SETTINGS[0], [0], 10), "the grammar grid has 4,000,000 states"),
+        (lambda: sweep.growth((3, 3), sweep.SETTINGS[0], [0], 0), "cap = 0 is not legal"),
+        (lambda: sweep.convergence(RLDFEnv("smoke"), {"0.1": None}, 9), "steps = 9 is not legal; choose an integer, 10 or more"),
+        (lambda: sweep.optimal_return(RLDFEnv("smoke"), 0), "episodes = 0 is not legal"),
+        (lambda: sweep.interval(np.empty((2, 0)), np.random.default_rng(0)), r"scores must be finite .* not of shape \(2, 0\)"),
+        (lambda: sweep.interval(np.array([0, np.nan]), np.random.default_rng(0)), "scores must be finite"),
+        (lambda: sweep.profile(np.zeros((2, 2)), np.zeros(1), np.random.default_rng(0), draws=0), "draws = 0 is not legal"),
+        (lambda: sweep.effect(np.zeros((3, 5)), np.zeros(5), np.random.default_rng(0)), r"\(3, 5\) and \(1, 5\) runs; paired runs"),
+    ],
+)
+def test_measures_out_of_range_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 def test_a_run_depends_on_its_setting_and_seed_alone(landscapes):
@@ -156,6 +214,7 @@ def test_measures_by_hand():
     assert sweep.reached(env, states, paid).tolist() == [True, False]
     assert sweep.nearest(env, states, paid).tolist() == [0, 1]
     assert sweep.looping(env, states, paid).tolist() == [0.5, 1]
+    assert sweep.looping(env, states[:, :1], paid[:, :1]).tolist() == [0, 0], "one step does not loop"
     assert sweep.gain_past_goal(env, states, paid).tolist() == [0.5, 0]
     assert sweep.gain_past_goal(env, states, np.array([[3.0, 1.0, 2.0, 2.5]] * 2)).tolist() == [0, 0], "3 was found before the goal"
 
