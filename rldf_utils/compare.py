@@ -15,6 +15,9 @@ from rldf_utils.results import RESULTS, ROOT, SCALES, provenance, write
 
 REFERENCE = ROOT / "results" / "reference.json"
 FACTOR = 3  #: tolerance: this many times the largest difference between the committed run and the others
+VERDICT = re.compile(r"reproduced|contradicted|depends on|undecided|not testable|ill-posed|in \d+%")  #: how a verdict begins
+KINDS = ("verdicts", "texts", "numbers")
+COUNTS = [*KINDS, *(f"{kind} differ" for kind in KINDS)]
 ROUNDING = 1e-6  #: relative; what the last digits of single precision may do to a number whose spread was 0
 
 
@@ -47,25 +50,36 @@ def tolerance(name: str, committed: Mapping, others: list[Mapping]) -> float:
     return max(FACTOR * max(differences, default=0.0), ROUNDING * abs(committed[name]))
 
 
-def differences(ours: Mapping, committed: Mapping, others: list[Mapping]) -> tuple[list[str], dict[str, int]]:
-    """One line per value of a notebook that differs beyond its tolerance, and how many of which kind there are.
+def kind(value) -> str:
+    """ "numbers", "verdicts" (the kit's words for one) or "texts" (anything else)."""
+    return "numbers" if is_number(value) else "verdicts" if isinstance(value, str) and VERDICT.match(value) else "texts"
 
-    Verdicts, that is all that is not a number, must be equal.
+
+def differences(ours: Mapping, committed: Mapping, others: list[Mapping], texts: bool = True) -> tuple[list[str], dict[str, int]]:
+    """One line per value of a notebook that differs, and how many of which kind there are: {"numbers": 9, "numbers differ": 1, ...}.
+
+    Numbers may differ by their tolerance, verdicts and texts not at all.
+
+    Args:
+        texts: whether texts count; sentences that a search ends in are others at another seed.
     """
-    lines, count = [], {"verdicts": 0, "numbers": 0, "verdicts differ": 0, "numbers differ": 0}
+    lines, count = [], dict.fromkeys(COUNTS, 0)
     for name in [*committed, *(name for name in ours if name not in committed)]:
-        was, is_now = committed.get(name, "absent"), ours.get(name, "absent")
-        kind = "numbers" if is_number(was) and is_number(is_now) else "verdicts"
-        count[kind] += 1
-        if kind == "verdicts" and was != is_now:
+        was, now = committed.get(name, "absent"), ours.get(name, "absent")
+        what = kind(now if name not in committed else was)
+        if what == "texts" and not texts:
+            continue
+        count[what] += 1
+        if is_number(was) and is_number(now):
+            if abs(now - was) <= (allowed := tolerance(name, committed, others)):
+                continue
+            lines.append(f"{name}: {was:.6g} -> {now:.6g} (tolerance {allowed:.3g})")
+        elif was != now:
             unstable = sum(run.get(name, "absent") != was for run in others)
-            seen = f"; it differed in {unstable} of {len(others)} measured runs too" if unstable else ""
-            lines.append(f"{name}: {was!r} -> {is_now!r}{seen}")
-        elif kind == "numbers" and abs(is_now - was) > (allowed := tolerance(name, committed, others)):
-            lines.append(f"{name}: {was:.6g} -> {is_now:.6g} (tolerance {allowed:.3g})")
+            lines.append(f"{name}: {was!r} -> {now!r}" + f"; it differed in {unstable} of {len(others)} measured runs too" * bool(unstable))
         else:
             continue
-        count[f"{kind} differ"] += 1
+        count[f"{what} differ"] += 1
     return lines, count
 
 
@@ -89,27 +103,29 @@ def report(scale: str, results: Path = RESULTS, reference: Path = REFERENCE) -> 
     if known is None:
         return [f"There is no committed run at SCALE={scale} to compare with."], True
     (committed, *others), metrics = known["runs"], read_run(results / scale)
-    lines, total, seeds = [], dict.fromkeys(("verdicts", "numbers", "verdicts differ", "numbers differ"), 0), set()
+    lines, total, seeds = [], dict.fromkeys(COUNTS, 0), set()
     missing = [name for name in committed["notebooks"] if not made_here(results / scale / name)]
     for name in (name for name in committed["notebooks"] if name not in missing):
         seed = metrics[name]["parameters"]["SEED"]
         seeds.add(seed)
         # At the committed run's seed, what other processors did to it; at another seed, what other seeds did.
-        counted = [run["notebooks"] for run in others if (run["seed"] == committed["seed"]) == (seed == committed["seed"])]
+        same = seed == committed["seed"]
+        counted = [run["notebooks"] for run in others if (run["seed"] == committed["seed"]) == same]
         pair = metrics[name]["metrics"], committed["notebooks"][name]
-        found, count = differences(*map(flat, pair), [flat(run[name]) for run in counted if name in run])
+        found, count = differences(*map(flat, pair), [flat(run[name]) for run in counted if name in run], texts=same)
         total = {kind: total[kind] + n for kind, n in count.items()}
-        says = [f"{count[kind + ' differ'] or 'no'} of {count[kind]} {kind} differ" for kind in ("verdicts", "numbers")]
-        lines += [f"{name:32s} {says[0]:26s} {says[1]}", *(f"    {line}" for line in found)]
+        says = ", ".join(f"{count[f'{what} differ'] or 'no'} of {count[what]} {what}" for what in KINDS if count[what])
+        lines += [f"{name:32s} differ: {says}", *(f"    {line}" for line in found)]
     if missing:
         lines.append(f"not run here: {', '.join(missing)} (make reproduce)")
-    if total["verdicts differ"] or total["numbers differ"]:
-        parts = [f"{total[kind + ' differ']} of {total[kind]} {kind}" for kind in ("verdicts", "numbers")]
-        lines += ["", f"DIFFERS from the committed run: {', '.join(parts)}"]
+    if any(total[f"{what} differ"] for what in KINDS):
+        says = ", ".join(f"{total[f'{what} differ']} of {total[what]} {what}" for what in KINDS)
+        lines += ["", f"DIFFERS from the committed run: {says}"]
     elif missing:
         lines += ["", f"INCOMPLETE: {len(missing)} of {len(committed['notebooks'])} notebooks were not run here"]
     else:
-        lines += ["", f"AGREES with the committed run: {total['verdicts']} verdicts, {total['numbers']} numbers"]
+        says = ", ".join(f"{total[what]} {what}" for what in KINDS)
+        lines += ["", f"AGREES with the committed run: {says}"]
     return [*_head(scale, committed, seeds), "", *lines], lines[-1].startswith("AGREES")
 
 

@@ -16,6 +16,13 @@ def test_flat_names_every_leaf_once():
                                     "claims / y / claim": "y", "claims / y / d": 2, "rows / 0 / s": "q", "rows / 1 / s": "q"}  # fmt: skip
 
 
+def test_kinds_and_texts_of_another_seed():
+    assert [compare.kind(v) for v in (1, 0.5, True, "one dog", "reproduced for 4 of 6", "in 90% of the classes")] == [
+        "numbers", "numbers", "texts", "texts", "verdicts", "verdicts"]  # fmt: skip
+    assert compare.differences({"final": "one dog"}, {"final": "two dogs"}, [])[1]["texts differ"] == 1
+    assert compare.differences({"final": "one dog"}, {"final": "two dogs"}, [], texts=False)[0] == []
+
+
 def test_tolerance_is_three_times_the_largest_measured_difference():
     others = [{"a": 1.2}, {"a": 0.9}, {"b": 5.0}]
     assert compare.tolerance("a", {"a": 1.0}, others) == pytest.approx(0.6)
@@ -35,7 +42,7 @@ def test_tolerance_is_three_times_the_largest_measured_difference():
 def test_each_kind_of_difference_is_a_line(ours, lines):
     committed, others = {"v": "reproduced", "x": 1.0, "n": 3}, [{"v": "undecided", "x": 1.1, "n": 3}]
     found, count = compare.differences(ours, committed, others)
-    assert len(found) == lines == count["verdicts differ"] + count["numbers differ"]
+    assert len(found) == lines == sum(count[f"{kind} differ"] for kind in compare.KINDS)
     if ours.get("v") == "contradicted":
         assert "'reproduced' -> 'contradicted'; it differed in 1 of 1 measured runs too" in found[0]
 
@@ -63,7 +70,7 @@ def made(tmp_path):
 
 def test_an_equal_run_agrees(made):
     said, agrees = made(1.1, "reproduced")
-    assert agrees and said.endswith("AGREES with the committed run: 2 verdicts, 2 numbers")
+    assert agrees and said.endswith("AGREES with the committed run: 2 verdicts, 0 texts, 2 numbers")
     assert [r["name"] for r in json.loads((made.folder.parent / "reference.json").read_text())["tiny"]["runs"]][0] == "committed"
 
 
