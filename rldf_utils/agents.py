@@ -17,6 +17,7 @@ from rldf_utils.results import choose
 
 ALPHA = 0.1  #: step size; chosen by us
 GAMMA = 0.9  #: discount; chosen by us
+ACTIONS = 1_000  #: most actions of a table
 Q_SCALE = 0.01  #: standard deviation of the initial Q (line 3 says "randomly"); chosen by us
 
 
@@ -31,13 +32,13 @@ class Agent:
 
     Raises:
         ValueError: epsilon, alpha or gamma outside 0..1, omega outside 0.001..1, a negative seed, or more than
-            two million states.
+            two million states or a thousand actions.
     """
 
     def __init__(self, states: int, actions: int, epsilon: float = 0.1, alpha: float = ALPHA, gamma: float = GAMMA, seed: int = 0,
                  omega: float | None = None):  # fmt: skip
         self.rng = np.random.default_rng([integer("seed", seed), 1])
-        shape = integer("states", states, 1, TABLE_STATES), integer("actions", actions, least=1)
+        shape = integer("states", states, 1, TABLE_STATES), integer("actions", actions, 1, ACTIONS)
         self.q = self.rng.normal(0, Q_SCALE, shape)
         self.visits = np.zeros(shape, np.int64)  #: N, counted if omega is given
         self.epsilon, self.alpha, self.gamma = real("epsilon", epsilon, 0, 1), real("alpha", alpha, 0, 1), real("gamma", gamma, 0, 1)

@@ -51,7 +51,7 @@ def with_nouns(text: str, nouns: Sequence[str], where: str) -> str:
     Raises:
         GrammarError: the text has no rule for Noun, or a noun cannot be written in one.
     """
-    if isinstance(nouns, str) or not all(isinstance(noun, str) for noun in nouns) or not len(nouns):
+    if isinstance(nouns, str) or not hasattr(nouns, "__len__") or not len(nouns) or not all(isinstance(noun, str) for noun in nouns):
         raise GrammarError(f"nouns = {nouns!r} is not legal; give a list of at least one word, each 'word' or 'singular/plural'")
     if unusable := [noun for noun in nouns if re.search(r"[\r\n]", noun) or {"'", '"'} <= set(noun)]:
         raise GrammarError(f"the noun {unusable[0]!r} cannot be written in a rule: it has a line break, or both kinds of quotes")

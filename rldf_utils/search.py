@@ -32,7 +32,7 @@ class Feedback:
     """
 
     def __init__(self, model: Cache, clip: Clip, grammar: Grammar, image: np.ndarray, reward: int = 1, seed: int = 0):
-        if reward not in REWARDS:
+        if not hasattr(reward, "__index__") or reward not in REWARDS:
             raise ValueError(f"reward {reward!r} is not known; choose one of {', '.join(f'{k} ({v})' for k, v in REWARDS.items())}")
         if getattr(image, "dtype", None) != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError("the image must be uint8 (height, width, 3); read a file with perceive.read_image")

@@ -22,6 +22,7 @@ SETTINGS = tuple(
     for reward in (1, 2, 3)
     for epsilon in (0.01, 0.10)
 )  #: the rows of Table 3, in its order
+DRAWS = 100_000  #: most samples of a bootstrap
 STEPS = 100  #: steps a run (section 3.1)
 
 
@@ -36,8 +37,13 @@ def statistics(env: RLDFEnv, states: np.ndarray, rewards: np.ndarray, seen: np.n
         states, rewards: of every step, (runs, steps).
         seen: perceived encodings of all states, int (states, axes).
         target: the input's perceived encoding.
+
+    Raises:
+        ValueError: `seen` has another shape.
     """
     distance, axes = env.distance[states], list(env.grammar.axes)
+    if np.shape(seen) != (env.grammar.size, len(axes)):
+        raise ValueError(f"seen must be the encodings of all states, {(env.grammar.size, len(axes))}, not of shape {np.shape(seen)}")
     thing, scene = (axes.index(axis) for axis in (object_axes(axes)[0], scene_axis(axes)))
     matches = np.asarray(seen) == np.array(target)
     return pd.DataFrame({
@@ -220,7 +226,7 @@ def interval(
         rng: draws them; other than in rliable 1.2, it matters.
         statistic: maps (draws, all runs) to (draws,).
     """
-    scores, draws = _strata(scores), integer("draws", draws, least=1)
+    scores, draws = _strata(scores), integer("draws", draws, 1, DRAWS)
     strata, n = scores.shape
     drawn = scores[np.arange(strata)[:, None], rng.integers(n, size=(draws, strata, n), dtype=np.int32)]
     return tuple(np.percentile(statistic(drawn.reshape(draws, -1)), [2.5, 97.5]).tolist())
@@ -235,7 +241,7 @@ def profile(scores: np.ndarray, thresholds: np.ndarray, rng: np.random.Generator
     Returns:
         (share, low, high), each (thresholds,).
     """
-    scores, draws = _strata(scores), integer("draws", draws, least=1)
+    scores, draws = _strata(scores), integer("draws", draws, 1, DRAWS)
     strata, n = scores.shape
     above = (scores[..., None] >= thresholds).astype(np.float32)
     drawn = [above[np.arange(strata)[:, None], rng.integers(n, size=(strata, n))].mean((0, 1)) for _ in range(draws)]

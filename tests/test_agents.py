@@ -182,7 +182,7 @@ def test_q_learning_converges_to_value_iteration(tmp_path):
         ({"seed": None}, "seed = None is not legal"),
         ({"states": 0}, "states = 0 is not legal; choose an integer, from 1 to 2,000,000"),
         ({"states": 2_488_320_000}, "states = 2488320000 is not legal"),
-        ({"actions": 0}, "actions = 0 is not legal; choose an integer, 1 or more"),
+        ({"actions": 0}, "actions = 0 is not legal; choose an integer, from 1 to 1,000"),
     ],
 )
 @pytest.mark.parametrize("kind", AGENTS.values())

@@ -422,6 +422,7 @@ def test_nouns_are_used_however_the_rule_is_written(tmp_path, rule):
         (BASE.text, [], "nouns = .. is not legal; give a list of at least one word"),
         (BASE.text, "dog", "nouns = 'dog' is not legal"),
         (BASE.text, [1], "nouns = .1. is not legal"),
+        (BASE.text, 3, "nouns = 3 is not legal"),
         (BASE.text, ["dog", "dog"], "Noun lists 'dog' more than once"),
         (BASE.text, ['king\'s "crown"'], "cannot be written in a rule: it has a line break, or both kinds of quotes"),
         (BASE.text, ["dog\ncat"], "cannot be written in a rule"),

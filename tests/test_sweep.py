@@ -129,6 +129,7 @@ def test_a_sweep_in_a_world_of_any_axes(axes):
         ({"settings": [{"agent": "Q", "reward": 4, "epsilon": 0.1}]}, "reward = 4 is not known; choose one of 1, 2, 3"),
         ({"settings": [{"agent": "Q", "reward": 1, "epsilon": 7}]}, "epsilon = 7 is not legal; choose a number from 0 to 1"),
         ({"settings": [{"agent": "Q", "reward": 1}]}, "has no epsilon"),
+        ({"seen": SEEN[:, :3]}, r"seen must be the encodings of all states, \(480, 4\), not of shape \(480, 3\)"),
         ({"steps": 0}, "max_steps = 0 is not legal; choose an integer, 1 or more"),
     ],
 )
