@@ -1,16 +1,18 @@
 """A clone of a labelled image set (section 4, Figures 2 and 15): a manifest first, then its images, then their sha256.
 
 One row of the manifest is one image, and holds all that is needed to make it again, byte for byte. Work is done in tasks
-of a few rows; a file appears under its final name whole or not at all, so that a run which was killed goes on where it
-was and ends with the same bytes. Exactly one run works on a folder at a time.
+of a few rows; a file appears under its final name whole or not at all, so that a run which was killed resumes where it
+stopped and ends with the same bytes. Exactly one run works on a folder at a time. A clone of another plan that is in the
+folder steps aside, and comes back with its plan.
 """
 
 import errno
 import fcntl
 import hashlib
-import io
-import json
-import tarfile
+import os
+import re
+import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +21,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from rldf_utils import cluster
+from rldf_utils import cluster, shards
 from rldf_utils.generate import TextToImage, from_recipe, png
 from rldf_utils.grammar import Grammar
 from rldf_utils.results import write
@@ -27,6 +29,9 @@ from rldf_utils.results import write
 RECIPE = ["model", "revision", "negative", "settings"]  #: the columns that `generate.from_recipe` takes
 TASK = 32  #: rows a task, in the folder layout; a kill loses at most one task a worker
 END = b"IEND\xaeB`\x82"  #: how a whole PNG file ends
+NAME = re.compile(r"\w(?:[\w .+-]{,78}[\w+-])?")  #: what may name a folder: no disk, shell or tar reader takes it amiss
+TORN = re.compile(r"\..+\.(png|tar|parquet)\.\w+")  #: what `results.write` had not finished
+LITTER = {"Thumbs.db", "desktop.ini"}  #: what file managers leave; names that begin with a dot are not looked at either
 
 
 def balanced(shape: Sequence[int], n: int, rng: np.random.Generator) -> np.ndarray:
@@ -47,13 +52,21 @@ def plan(classes: pd.DataFrame, grammar: Grammar, counts: Mapping[str, int], rec
         counts: images a class of each split, such as {"train": 1508, "val": 56}.
         recipe: of the model, see `generate.Diffusers`.
         seed: chooses encodings and image seeds; those of a class and split depend on nothing else.
-        shard: 0 for ImageNet's folder layout; else rows a tar file, over which the classes are shuffled.
+        shard: 0 for ImageNet's folder layout; else rows per tar file, over which the classes are shuffled.
 
     Raises:
-        ValueError: a class twice, or a noun that the grammar lacks.
+        ValueError: a class twice, a class id or split that cannot name a folder, or a noun that the grammar lacks.
     """
-    if classes["class_id"].duplicated().any():
-        raise ValueError(f"classes twice: {', '.join(sorted(classes['class_id'][classes['class_id'].duplicated()]))}")
+    for what, names in (("class id", classes["class_id"]), ("split", pd.Series(list(counts)))):
+        for name in names:
+            if not isinstance(name, str) or not NAME.fullmatch(name):
+                raise ValueError(
+                    f"the {what} {name!r} cannot name a folder: use 1 to 80 letters, digits, '_', '-', '+', and inside '.' or ' '"
+                )
+            if shard and "." in name:
+                raise ValueError(f"the {what} {name!r} has a dot, where WebDataset's readers end a name; rename it, or take shard=0")
+        if (twice := names[names.str.casefold().duplicated()]).any():
+            raise ValueError(f"a {what} twice (small and capital letters are one to some disks): {', '.join(sorted(twice))}")
     nouns = grammar.axes["Noun"]
     if unknown := set(classes["noun"]) - set(nouns):
         raise ValueError(f"the grammar has no noun {', '.join(map(repr, sorted(unknown)))}")
@@ -99,7 +112,9 @@ def clone(manifest: pd.DataFrame, folder: Path, address: str = "", progress: str
     """Make the images of a manifest that are not there yet, and write down the sha256 of all.
 
     Args:
-        manifest: of `plan`. It is written first, to folder/manifest.parquet.
+        manifest: of `plan`. It is written first, to folder/manifest.parquet, its `attrs` too (see `begun`).
+        folder: a clone of another plan that it holds is renamed to folder-<eight digits of its plan>; one of this plan
+            that was renamed so is renamed back. Nothing that was made is removed.
         address: "" for this process; "local" or a Ray cluster's address, whose nodes share the folder.
         progress: label of a progress bar; None shows none.
 
@@ -107,21 +122,25 @@ def clone(manifest: pd.DataFrame, folder: Path, address: str = "", progress: str
         The manifest with its sha256; every file was read or written in this run, and one that was damaged made anew.
 
     Raises:
-        ValueError: the folder holds another clone, or an image comes out with other bytes than before.
+        ValueError: the folder holds files but no clone, or an image comes out with other bytes than before.
         BlockingIOError: another run works on the folder.
-        OSError: the folder cannot be written; what is done stays good.
+        OSError: the folder cannot be written, or the cluster's nodes do not share it; what is done stays good.
     """
-    folder, done = Path(folder), 0
+    folder, done = Path(folder).expanduser().absolute(), 0
     try:
+        _step_aside(manifest, folder, progress)
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder):
             known = _agreed(manifest, folder)
             _sweep_up(folder)  # after a run that was killed
-            tasks = ((folder, part) for part in _tasks(known))
+            numbered = numbers(known)
+            tasks = ((folder, part, numbered) for part in _tasks(known))
             digests = []
             with tqdm(total=len(known), desc=progress, unit="image", mininterval=1, disable=progress is None) as bar:
                 gpu = '"device": "cuda"' in known["settings"].iloc[0]
                 for part in cluster.over(_make, tasks, address, gpu):
+                    rows = known[done : done + len(part)]
+                    _seen_from_here(folder, rows["shard" if rows["shard"].iloc[0] else "path"])
                     digests += part
                     done = len(digests)
                     bar.update(len(part))
@@ -135,6 +154,24 @@ def clone(manifest: pd.DataFrame, folder: Path, address: str = "", progress: str
             raise
         what = f"{folder} cannot be written: {error.strerror}. {done:,} of {len(manifest):,} images were done in this run"
         raise OSError(error.errno, f"{what}, and what is done stays good: mend it and run again to go on") from error
+
+
+def begun(folder: Path, settings: Mapping) -> pd.DataFrame | None:
+    """The manifest of a clone that was begun with these settings, in the folder or set aside from it; else None.
+
+    Args:
+        settings: what the plan follows from, as JSON has it; the manifest's `attrs` hold it under "settings".
+    """
+    folder = Path(folder)
+    for path in (folder, *sorted(folder.parent.glob(f"{folder.name}-*"))):
+        if (path / "manifest.parquet").is_file() and (known := read(path)).attrs.get("settings") == settings:
+            return known
+    return None
+
+
+def numbers(manifest: pd.DataFrame) -> dict[str, int]:
+    """Class id -> label: its place among the sorted ids, as in torchvision's ImageFolder."""
+    return {class_id: number for number, class_id in enumerate(sorted(manifest["class_id"].unique()))}
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -153,11 +190,12 @@ def verify(folder: Path) -> dict[str, list[str]]:
     """Read a whole clone again: the paths that are `missing`, `damaged` (another sha256) or `extra` (in no row)."""
     folder, manifest = Path(folder), read(folder)
     found: dict[str, list[str]] = {"missing": [], "damaged": [], "extra": []}
-    files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"manifest.parquet", ".lock"}
-    sharded = bool(manifest["shard"].iloc[0])
+    files = {p.relative_to(folder) for p in folder.rglob("*") if p.is_file() and p.name not in LITTER}
+    files = {p.as_posix() for p in files if not any(part.startswith(".") for part in p.parts)} - {"manifest.parquet"}
+    sharded, numbered = bool(manifest["shard"].iloc[0]), numbers(manifest)
     found["extra"] = sorted(files - set(manifest["shard" if sharded else "path"]))
     for rows in _tasks(manifest):
-        there = dict(_members(folder / rows["shard"].iloc[0])) if sharded else {}
+        there = shards.found(folder / rows["shard"].iloc[0], rows.to_dict("records"), numbered) if sharded else {}
         for path, wanted in zip(rows["path"], rows["sha256"], strict=True):
             digest = there.get(path) if sharded else _digest((folder / path).read_bytes()) if path in files else None
             if digest != wanted:
@@ -202,21 +240,49 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _sweep_up(folder: Path) -> None:
     """Remove what somebody was writing when he was killed."""
-    for left in folder.rglob(".*.*"):
-        left.unlink(missing_ok=True)
+    for left in folder.rglob(".*"):
+        if TORN.fullmatch(left.name):
+            left.unlink(missing_ok=True)
+
+
+def _key(manifest: pd.DataFrame) -> str:
+    """Eight digits that name a plan."""
+    return _digest(pd.util.hash_pandas_object(manifest.drop(columns="sha256"), index=False).to_numpy().tobytes())[:8]
+
+
+def _step_aside(manifest: pd.DataFrame, folder: Path, progress: str | None) -> None:
+    """Rename a clone of another plan that is in the folder, and back one of this plan that was renamed before."""
+    wanted = _key(manifest)
+    if (folder / "manifest.parquet").exists() and (there := _key(read(folder))) != wanted:
+        aside = folder.with_name(f"{folder.name}-{there}")
+        with _alone(folder):
+            folder.rename(aside)
+        if progress is not None:
+            tqdm.write(f"{folder.name}: the clone of another plan that was here lies in {aside.name} now", sys.stderr)
+    if (back := folder.with_name(f"{folder.name}-{wanted}")).exists() and not folder.exists():
+        back.rename(folder)
+
+
+def _seen_from_here(folder: Path, paths: Sequence[str], patience: float = 5) -> None:
+    """Refuse work of a cluster's nodes whose disk is not this one; a shared disk may take a moment to show a file."""
+    until = time.monotonic() + patience
+    while missing := [path for path in paths if not os.path.exists(folder / path)]:
+        if time.monotonic() > until:
+            raise OSError(
+                f"{missing[0]} was made on a node of the cluster, but is not in {folder} here: "
+                "the nodes must share this folder, under this very path"
+            )
+        time.sleep(0.1)
 
 
 def _agreed(manifest: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """The folder's manifest if it is of the same plan; else this one, written."""
     if not (folder / "manifest.parquet").exists():
-        if strangers := [p.name for p in folder.iterdir() if not p.name.startswith(".")]:
+        if strangers := [p.name for p in folder.iterdir() if not p.name.startswith(".") and p.name not in LITTER]:
             raise ValueError(f"{folder} has no manifest but holds {', '.join(sorted(strangers)[:3])}; take an empty folder")
         _save(manifest, folder)
-    known, wanted = read(folder), manifest.reset_index(drop=True)
-    if len(known) != len(wanted):
-        raise ValueError(f"{folder} holds another clone, of {len(known):,} images, not {len(wanted):,}; take a new folder")
-    if other := [c for c in wanted if c != "sha256" and not known[c].equals(wanted[c].astype(known[c].dtype))]:
-        raise ValueError(f"{folder} holds another clone; it differs in {', '.join(other)}; take a new folder")
+    known = read(folder)
+    assert _key(known) == _key(manifest), "a clone of another plan stepped aside"
     return known
 
 
@@ -242,11 +308,11 @@ def _pngs(rows: Sequence[Mapping], model: TextToImage) -> Iterator[bytes]:
             yield png(pixels, prompt=row["prompt"])
 
 
-def _make(task: tuple[Path, pd.DataFrame]) -> list[str]:
+def _make(task: tuple[Path, pd.DataFrame, Mapping[str, int]]) -> list[str]:
     """Make what is missing of some rows (a whole tar file, or single images) and return the sha256 of each."""
-    folder, frame = task
+    folder, frame, numbered = task
     rows = frame.to_dict("records")
-    digests = _shard(folder, rows) if rows[0]["shard"] else _files(folder, rows)
+    digests = _shard(folder, rows, numbered) if rows[0]["shard"] else _files(folder, rows)
     for row, digest in zip(rows, digests, strict=True):
         _compare(row, digest)
     return digests
@@ -271,35 +337,13 @@ def _files(folder: Path, rows: list[dict]) -> list[str]:
     return [digests[row["path"]] for row in rows]
 
 
-def _shard(folder: Path, rows: list[dict]) -> list[str]:
-    """A WebDataset tar file: of each image its PNG, its class id (.cls) and its row (.json), in the order of the rows."""
+def _shard(folder: Path, rows: list[dict], numbered: Mapping[str, int]) -> list[str]:
     path = folder / rows[0]["shard"]
-    there = list(_members(path)) if path.exists() else []
-    if [name for name, _ in there] == [row["path"] for row in rows] and all(
-        row["sha256"] in ("", digest) for row, (_, digest) in zip(rows, there, strict=True)
+    there = shards.found(path, rows, numbered)
+    if list(there) == [row["path"] for row in rows] and all(
+        digest and row["sha256"] in ("", digest) for row, digest in zip(rows, there.values(), strict=True)
     ):
-        return [digest for _, digest in there]
-    buffer, digests = io.BytesIO(), []
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for row, data in zip(rows, _pngs(rows, from_recipe(*(rows[0][c] for c in RECIPE))), strict=True):
-            meta = {key: value for key, value in row.items() if key != "sha256"}
-            digests.append(_digest(data))
-            for name, content in ((".png", data), (".cls", row["class_id"].encode()), (".json", json.dumps(meta).encode())):
-                info = tarfile.TarInfo(row["path"].removesuffix(".png") + name)
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-    write(path, buffer.getvalue())
+        return list(there.values())
+    data, digests = shards.pack(rows, _pngs(rows, from_recipe(*(rows[0][c] for c in RECIPE))), numbered)
+    write(path, data)
     return digests
-
-
-def _members(path: Path) -> Iterator[tuple[str, str]]:
-    """(path, sha256) of every image of a tar file, up to where it can be read; of none if its end is cut off."""
-    try:
-        if path.stat().st_size % tarfile.RECORDSIZE:
-            return
-        with tarfile.open(path) as tar:
-            for member in tar:
-                if member.name.endswith(".png"):
-                    yield member.name, _digest(tar.extractfile(member).read())
-    except (FileNotFoundError, tarfile.TarError):
-        return

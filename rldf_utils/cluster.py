@@ -1,6 +1,7 @@
 """One function over many tasks: in this process, or on a Ray cluster with the same results."""
 
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
@@ -10,11 +11,13 @@ def over(function: Callable, tasks: Iterable, address: str = "", gpu: bool = Fal
 
     Args:
         function: one task to its result; a task may run more than once, since one whose worker or node is lost runs again.
-        address: "" for this process; "local" or a cluster's address for Ray (extra `ray`).
+        address: "" for this process; "local" for a Ray of its own on this machine, whatever else runs here; or a Ray
+            cluster's address, host:port (extra `ray`).
         gpu: on Ray, whether a task needs a GPU of its own.
 
     Raises:
         ModuleNotFoundError: an address without Ray.
+        ValueError, ConnectionError: an address of another form, or one at which nobody answers.
     """
     if not address:
         yield from map(function, tasks)
@@ -26,7 +29,9 @@ def over(function: Callable, tasks: Iterable, address: str = "", gpu: bool = Fal
     ours = not ray.is_initialized()
     if ours:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing here reports to anyone unasked
-        ray.init(None if address == "local" else address, log_to_driver=False)
+        if address != "local":
+            _answers(address)
+        ray.init(address, log_to_driver=False)  # "local", said outright, also passes by RAY_ADDRESS of the environment
     try:
         remote = ray.remote(max_retries=-1, num_gpus=int(gpu))(function)
         room, pending = 4 * int(ray.cluster_resources().get("CPU", 1)), deque()  # a window: a million tasks need no memory
@@ -39,3 +44,14 @@ def over(function: Callable, tasks: Iterable, address: str = "", gpu: bool = Fal
     finally:
         if ours:
             ray.shutdown()
+
+
+def _answers(address: str) -> None:
+    """Whether somebody listens at host:port; Ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError(f"RAY_ADDRESS = {address!r} is not legal; give 'local', or host:port of a cluster (ray start --head prints it)")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise ConnectionError(f"RAY_ADDRESS = {address!r}: nobody answers there ({error}); is the cluster up? (ray start --head)") from None

@@ -97,10 +97,29 @@ def test_a_class_does_not_depend_on_the_others_and_seeds_matter():
 
 
 def test_plan_refuses_a_class_twice_and_an_unknown_noun():
-    with pytest.raises(ValueError, match="classes twice: 1F436"):
+    with pytest.raises(ValueError, match="a class id twice .*: 1F436"):
         clone.plan(CLASSES.iloc[[0, 1, 1]], FULL, COUNTS, NULL)
     with pytest.raises(ValueError, match="no noun 'unicorn'"):
         clone.plan(CLASSES.assign(noun="unicorn"), FULL, COUNTS, NULL)
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "", ".", "..", "/x", "a/b", "a\\b", "a\0b", "a:b", ".a", " a", "a ", "a.", "x" * 81, "a\nb", 3, None]
+)
+def test_names_that_cannot_be_folders_are_refused(name):
+    with pytest.raises(ValueError, match="cannot name a folder"):
+        clone.plan(CLASSES.assign(class_id=[name, "b", "c"]), FULL, COUNTS, NULL)
+    with pytest.raises(ValueError, match="cannot name a folder"):
+        clone.plan(CLASSES, FULL, {name: 1}, NULL)
+
+
+def test_names_that_readers_would_take_amiss_are_refused():
+    with pytest.raises(ValueError, match="small and capital letters"):
+        clone.plan(CLASSES.assign(class_id=["n01", "N01", "c"]), FULL, COUNTS, NULL)
+    dotted = CLASSES.assign(class_id=["n01.v2", "n 01", "d\u00e9j\u00e0-vu+1"])
+    with pytest.raises(ValueError, match="'n01.v2' has a dot"):
+        clone.plan(dotted, FULL, COUNTS, NULL, shard=5)
+    assert len(clone.plan(dotted, FULL, COUNTS, NULL)) == 39
 
 
 def test_shards_mix_the_classes_and_hold_every_row_once():
@@ -145,7 +164,55 @@ def test_a_shard_holds_image_class_and_row(tmp_path):
         rows = finished[finished["shard"] == "val-000000.tar"]
         assert names == [p.removesuffix(".png") + end for p in rows["path"] for end in (".png", ".cls", ".json")]
         assert tar.extractfile(names[0]).read() == clone.remake(rows.iloc[0])
-        assert tar.extractfile(names[1]).read().decode() == rows["class_id"].iloc[0]
+        assert tar.extractfile(names[1]).read().decode() == str(sorted(CLASSES["class_id"]).index(rows["class_id"].iloc[0]))
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+
+
+def same(row: pd.Series, image: Image.Image, label: int) -> bool:
+    truth = np.asarray(Image.open(io.BytesIO(clone.remake(row))))
+    return (np.asarray(image) == truth).all() and label == sorted(CLASSES["class_id"]).index(row["class_id"])
+
+
+def test_webdataset_reads_the_shards_back(tmp_path):
+    webdataset = pytest.importorskip("webdataset")
+    finished = clone.clone(small(shard=5), tmp_path, progress=None).set_index("path")
+    tars = sorted(map(str, tmp_path.glob("*.tar")))
+    samples = list(webdataset.WebDataset(tars, shardshuffle=False).decode("pil"))
+    assert len(samples) == len(finished)
+    for sample in samples:
+        row = finished.loc[sample["json"]["path"]]
+        assert same(row, sample["png"], sample["cls"]) and sample["json"]["prompt"] == row["prompt"]
+
+
+def test_hugging_face_datasets_reads_both_layouts_back(tmp_path, offline):
+    datasets = pytest.importorskip("datasets")
+    for shard, builder in ((5, "webdataset"), (0, "imagefolder")):
+        finished = clone.clone(small(shard=shard), tmp_path / builder, progress=None)
+        where = {"data_files": {"val": str(tmp_path / builder / "val-*.tar")}} if shard else {"data_dir": str(tmp_path / builder / "val")}
+        found = datasets.load_dataset(builder, **where, cache_dir=str(tmp_path / "cache"))["val" if shard else "train"]
+        rows = finished[finished["split"] == "val"]
+        assert len(found) == len(rows)
+        for sample, (_, row) in zip(found, rows.iterrows(), strict=True):
+            assert same(row, sample["png" if shard else "image"], sample["cls" if shard else "label"])
+
+
+def test_a_shard_with_a_wrong_class_or_row_is_made_again(tmp_path):
+    clone.clone(small(shard=5), tmp_path, progress=None)
+    path = tmp_path / "val-000000.tar"
+    whole = path.read_bytes()
+    with tarfile.open(path) as tar:
+        places = [next(m.offset_data for m in tar if m.name.endswith(end)) for end in (".cls", ".json")]
+    for at in places:
+        path.write_bytes(whole[:at] + b"9" + whole[at + 1 :])
+        assert clone.verify(tmp_path)["damaged"]
+        clone.clone(small(shard=5), tmp_path, progress=None)
+        assert path.read_bytes() == whole
 
 
 def test_a_tiny_diffusion_clone_is_the_same_in_any_order(tmp_path):
@@ -280,18 +347,85 @@ def test_another_image_than_the_manifest_says_is_an_error(tmp_path):
         clone.remake(finished.assign(sha256="0" * 64).iloc[0])
 
 
-def test_another_clone_in_the_folder_is_refused(tmp_path):
+def test_a_clone_of_another_plan_steps_aside_and_comes_back(tmp_path):
+    """Another seed, fewer classes, another model after a first run: never a dead end, and nothing that was made is lost."""
+    folder, made = tmp_path / "clone", []
+    plans = [small(), small(seed=1), small()[:13], small().assign(revision="pulled"), small(shard=5)]
+    for manifest in plans:
+        clone.clone(manifest, folder, progress=None)
+        made.append(contents(folder))
+        assert len([p for p in tmp_path.iterdir() if p.is_dir()]) == len(made), "each plan has its folder"
+    for manifest, wanted in zip(plans, made, strict=True):
+        clone.clone(manifest, folder, progress=None)
+        assert contents(folder) == wanted and clone.verify(folder) == {"missing": [], "damaged": [], "extra": []}
+    assert sum(1 for _ in tmp_path.rglob("*.png")) == sum(name.endswith(".png") for m in made for name in m)
+
+
+def test_it_says_that_a_clone_stepped_aside(tmp_path, capsys):
+    for seed in (0, 1):
+        clone.clone(small(seed=seed), tmp_path / "clone")
+    said = capsys.readouterr()
+    assert "clone: the clone of another plan that was here lies in clone-" in said.err and said.out == ""
+
+
+def test_killed_while_stepping_aside_nothing_is_lost(tmp_path):
+    folder, other = tmp_path / "clone", small(seed=1)
+    first = clone.clone(small(), folder, progress=None)
+    for step in range(3):
+
+        def work(step=step):
+            calls, original = itertools.count(), Path.rename
+
+            def deadly(self, target):
+                if next(calls) == step // 2:
+                    if step % 2:
+                        original(self, target)
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return original(self, target)
+
+            Path.rename = deadly
+            clone.clone(other, folder, progress=None)
+
+        assert in_child(work) == -signal.SIGKILL if step < 2 else True
+        clone.clone(other, folder, progress=None)
+        pd.testing.assert_frame_equal(clone.clone(small(), folder, progress=None), first)
+
+
+def test_a_plan_is_read_back_by_its_settings(tmp_path):
+    manifest, settings = small(), {"SEED": 0, "counts": COUNTS, "model": "abc"}
+    manifest.attrs = {"settings": settings, "searches": [{"found": "dog"}]}
+    assert clone.begun(tmp_path / "clone", settings) is None
+
+    def work():
+        generate.Null.__call__ = lambda self, prompts, seeds: os.kill(os.getpid(), signal.SIGKILL)
+        clone.clone(manifest, tmp_path / "clone", progress=None)
+
+    assert in_child(work) == -signal.SIGKILL
+    known = clone.begun(tmp_path / "clone", settings)
+    pd.testing.assert_frame_equal(known, manifest)
+    assert known.attrs["searches"] == [{"found": "dog"}] and clone.begun(tmp_path / "clone", settings | {"model": "abd"}) is None
+    clone.clone(small(seed=1), tmp_path / "clone", progress=None)
+    assert clone.begun(tmp_path / "clone", settings) is not None, "also where it stepped aside"
+    finished = clone.clone(clone.begun(tmp_path / "clone", settings), tmp_path / "clone", progress=None)
+    assert clone.begun(tmp_path / "clone", settings).equals(finished)
+
+
+def test_what_file_managers_leave_does_no_harm_and_stays(tmp_path):
     clone.clone(small(), tmp_path, progress=None)
-    before = contents(tmp_path)
-    with pytest.raises(ValueError, match="another clone; it differs in prompt, encoding, seed; take a new folder"):
-        clone.clone(small(seed=1), tmp_path, progress=None)
-    with pytest.raises(ValueError, match="of 39 images, not 13"):
-        clone.clone(small()[:13], tmp_path, progress=None)
-    assert contents(tmp_path) == before
+    litter = [tmp_path / "train" / "1F34C" / name for name in (".DS_Store", "._1F34C_000000.png", "Thumbs.db", ".a.b")]
+    for path in litter:
+        path.write_bytes(b"x")
+    (tmp_path / "train" / "1F34C" / "stranger.png").touch()
+    assert clone.verify(tmp_path) == {"missing": [], "damaged": [], "extra": ["train/1F34C/stranger.png"]}
+    clone.clone(small(), tmp_path, progress=None)
+    assert all(path.exists() for path in litter)
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").touch()
+    (tmp_path / "mine" / ".DS_Store").touch()
+    clone.clone(small(), tmp_path / "mine", progress=None)
+    (tmp_path / "yours").mkdir()
+    (tmp_path / "yours" / "thesis.txt").touch()
     with pytest.raises(ValueError, match="no manifest but holds thesis.txt"):
-        clone.clone(small(), tmp_path / "mine", progress=None)
+        clone.clone(small(), tmp_path / "yours", progress=None)
 
 
 def test_a_second_run_on_the_folder_says_so(tmp_path):
@@ -363,3 +497,50 @@ def test_on_a_cluster_that_loses_a_worker_and_a_node_the_bytes_are_the_same(shar
     assert in_time == ("worker", "node"), "both were lost while the clone was made"
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
     assert clone.verify(tmp_path / "there") == {"missing": [], "damaged": [], "extra": []} and finished["path"].is_unique
+
+
+def test_folders_that_the_nodes_do_not_share_are_an_error(tmp_path, monkeypatch):
+    """All rows would have a sha256, and no file would be there."""
+    elsewhere = tmp_path / "of a node"
+
+    def on_a_node(function, tasks, *options):
+        for folder, *rest in tasks:
+            assert folder.is_absolute()
+            yield function((elsewhere, *rest))
+
+    monkeypatch.setattr(clone.cluster, "over", on_a_node)
+    monkeypatch.setattr(clone._seen_from_here, "__defaults__", (0.2,))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match="made on a node of the cluster, but is not in .*/mine here: the nodes must share this folder"):
+        clone.clone(small(), Path("mine"), "cluster:1", progress=None)
+
+
+def test_a_relative_folder_is_where_the_driver_says(two_nodes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    finished = clone.clone(small(), Path("mine"), two_nodes.address, progress=None)
+    assert all((tmp_path / "mine" / path).is_file() for path in finished["path"])
+
+
+def test_local_is_a_ray_of_its_own_whatever_the_environment_says(two_nodes, monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")  # where nobody is
+    addresses = []
+
+    def joined(task):
+        return task, ray.get_runtime_context().gcs_address
+
+    for _, address in clone.cluster.over(joined, [0], "local"):
+        addresses.append(address)
+    assert addresses and addresses[0] not in ("192.0.2.1:6379", two_nodes.address)
+
+
+@pytest.mark.parametrize(("address", "kind", "said"), [
+    ("127.0.0.1:9", ConnectionError, "nobody answers there"), ("nowhere.invalid:6379", ConnectionError, "nobody answers there"),
+    ("127.0.0.1:99999999", ConnectionError, "nobody answers there"), ("elsewhere", ValueError, "host:port of a cluster"),
+    ("127.0.0.1", ValueError, "host:port of a cluster")])  # fmt: skip
+def test_an_address_where_nobody_answers_is_said_at_once(address, kind, said):
+    pytest.importorskip("ray")
+    begun = time.monotonic()
+    with pytest.raises(kind, match=said):
+        list(clone.cluster.over(len, ["a"], address))
+    assert time.monotonic() - begun < 20
