@@ -16,6 +16,7 @@ from rldf_utils import sweep
 from rldf_utils.env import RLDFEnv
 from rldf_utils.grammar import Grammar
 from rldf_utils.results import write
+from rldf_utils.rules import forms
 from rldf_utils.search import Search
 
 STYLE = {
@@ -105,22 +106,24 @@ def short(prompt: str) -> str:
 
 def parse_tree(ax: plt.Axes, tree: nltk.Tree) -> plt.Axes:
     """A parse tree, leaves on one line in sentence order; axes of the encoding are what the leaves hang from."""
-    height, positions = tree.height(), iter(range(len(tree.leaves())))
+    empty = sum(not len(node) for node in tree.subtrees())  # of words that may be empty
+    height, places = tree.height(), len(tree.leaves()) + empty
+    positions = iter(range(places))
 
     def draw(node, depth: int) -> float:
         if not isinstance(node, nltk.Tree):
             x = next(positions)
-            ax.text(x, -height, node.replace("/", " / "), ha="center", va="center", style="italic", color="#0072b2")
+            ax.text(x, -height, " / ".join(forms(node)), ha="center", va="center", style="italic", color="#0072b2")
             return x
         children = [draw(child, depth + 1) for child in node]
-        x = sum(children) / len(children)
+        x = sum(children) / len(children) if children else next(positions)
         for child, child_x in zip(node, children, strict=True):
             ax.plot([x, child_x], [-depth - 0.2, (-depth - 0.8) if isinstance(child, nltk.Tree) else -height + 0.25], color="#b0b0b0", lw=1)
         ax.text(x, -depth, node.label(), ha="center", va="center", weight="bold")
         return x
 
     draw(tree, 0)
-    ax.set(xlim=(-0.7, len(tree.leaves()) - 0.3), ylim=(-height - 0.5, 0.5))
+    ax.set(xlim=(-0.7, places - 0.3), ylim=(-height - 0.5, 0.5))
     ax.axis("off")
     return ax
 
