@@ -13,10 +13,11 @@ from scipy.sparse.csgraph import connected_components
 from scipy.stats import spearmanr
 
 from rldf_utils import grammar as grammars
-from rldf_utils import rewards, world
+from rldf_utils import rewards
 from rldf_utils.arguments import integer, real
 from rldf_utils.grammar import TABLE_STATES, Encoding, Grammar
 from rldf_utils.results import choose
+from rldf_utils.tiny import world  # renders stand in for a diffusion model's pictures where `render` is given none
 
 Landscape = np.ndarray | Callable[[int], float]
 

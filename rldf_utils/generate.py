@@ -22,7 +22,7 @@ from PIL import Image, PngImagePlugin
 from tqdm import tqdm
 from transformers.utils import logging as transformers_logging
 
-import rldf_utils.autoencoder  # noqa: F401  diffusers takes the tiny models' autoencoder only from a module that is imported
+import rldf_utils.tiny.autoencoder  # noqa: F401  stands in for AutoencoderKL; diffusers takes it only from a module that is imported
 from rldf_utils.results import CACHE, located, write
 
 diffusers_logging.disable_progress_bar()

@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from rldf_utils import grammar, world
+from rldf_utils import grammar
 from rldf_utils.generate import png
 from rldf_utils.perceive import read_images
 from rldf_utils.results import CACHE, DATA, choose, write
+from rldf_utils.tiny import world  # below scale "paper", renders stand in for ImageNet-100 and the sets around it
 
 SETS = {"IN": "imagenet100", "Sketch": "imagenet-sketch", "Im-R": "imagenet-r", "Im-A": "imagenet-a", "Im-O": "imagenet-o"}
 OTHERS = """1F98A 1F43B 1F43C 1F428 1F42F 1F984 1F98C 1F40A 1F988 1F42C 1F577 1F997 1F982 1F351 1F350 1F34B 1F965 1F336 1F33D 1F954

@@ -15,7 +15,7 @@ from conftest import ROOT
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
-from rldf_utils import grammar, rewards, world
+from rldf_utils import grammar, rewards
 from rldf_utils.env import (
     RLDFEnv,
     ascent,
@@ -28,6 +28,7 @@ from rldf_utils.env import (
     transition_table,
 )
 from rldf_utils.grammar import GrammarError
+from rldf_utils.tiny import world
 
 BASE = grammar.load()
 TARGET = (2, 3, 2, 2)

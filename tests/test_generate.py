@@ -10,7 +10,8 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from rldf_utils import autoencoder, generate, results
+from rldf_utils import generate, results
+from rldf_utils.tiny import autoencoder
 
 PROMPTS = [f"a photo of one {noun} and no people in a farm" for noun in ("banana", "car", "dog", "coin", "monkey")]
 SEEDS = [3, 1, 4, 1, 5]

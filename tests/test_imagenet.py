@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from torchvision.datasets import ImageFolder
 
-from rldf_utils import grammar, imagenet, perceive, world
+from rldf_utils import grammar, imagenet, perceive
+from rldf_utils.tiny import world
 
 AMBIGUOUS = {"bonnet", "wing", "reel", "chime", "iron", "pirate", "mortarboard", "boxer", "papillon", "tub"}
 

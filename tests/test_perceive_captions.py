@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from rldf_utils import perceive, train, world
+from rldf_utils import perceive
+from rldf_utils.tiny import sampling, world
 
 
 @pytest.fixture(scope="module")
@@ -14,15 +15,15 @@ def captioner():
 @pytest.fixture(scope="module")
 def pictures():
     words = [{"Noun": noun, "Scene": scene} for noun in ("dog", "pizza", "car") for scene in ("a farm", "a street")]
-    return np.stack([world.render(w, train.HELD_OUT + i) for i, w in enumerate(words)])
+    return np.stack([world.render(w, sampling.HELD_OUT + i) for i, w in enumerate(words)])
 
 
 def test_a_caption_is_a_sentence_that_the_grammar_parses(captioner, pictures):
     captions = captioner(pictures)
     assert len(captions) == len(pictures) and len(set(captions)) > 1
-    toned = world.render({"Noun": "dog", "Density": "two", "Scene": "a park", "Tone": "dark-skinned"}, train.HELD_OUT)
+    toned = world.render({"Noun": "dog", "Density": "two", "Scene": "a park", "Tone": "dark-skinned"}, sampling.HELD_OUT)
     for caption in captions + captioner([toned]):
-        train.FULL.parse(caption)
+        sampling.FULL.parse(caption)
     assert "dark-skinned" in caption
 
 

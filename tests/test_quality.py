@@ -4,14 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rldf_utils import generate, grammar, judge, perceive, quality, train, world
+from rldf_utils import generate, grammar, perceive
+from rldf_utils.tiny import judge, networks, quality, sampling, train, world
 
 
 @pytest.fixture(scope="module")
 def plain():
     """(semantics, renders) of 100 nouns in plain contexts, seeds that no training used."""
     wanted = quality.pairs(np.random.default_rng(5), 200, held_out=False)
-    return wanted, np.stack([world.render(w, train.HELD_OUT + 77 + i) for i, w in enumerate(wanted)])
+    return wanted, np.stack([world.render(w, sampling.HELD_OUT + 77 + i) for i, w in enumerate(wanted)])
 
 
 def share(judged, wanted, axis: str) -> float:
@@ -31,7 +32,7 @@ def test_the_judge_is_right_on_fresh_renders(plain):
 
 def test_clip_reads_fresh_renders_zero_shot(plain):
     wanted, renders = plain
-    eyes = grammar.load("large", nouns=train.FULL.words["Noun"])
+    eyes = grammar.load("large", nouns=sampling.FULL.words["Noun"])
     read = [eyes.decode(percept.encoding) for percept in perceive.Clip().perceive(renders, eyes)]
     assert share(read, wanted, "Noun") >= 0.9 and share(read, wanted, "Scene") >= 0.9
 
@@ -43,7 +44,7 @@ def test_a_diffusion_model_draws_its_prompt(name, least):
     assert share(judged, wanted, "Noun") >= least and share(judged, wanted, "Scene") >= 0.9
 
 
-@pytest.mark.parametrize("name", train.RECIPES)
+@pytest.mark.parametrize("name", networks.RECIPES)
 def test_a_negative_prompt_keeps_away_the_scene_that_it_names(name):
     def scenes(negative: str) -> list[str]:
         model = generate.Diffusers(name, negative=negative)
@@ -103,15 +104,15 @@ def test_the_second_model_is_measured_against_the_first_and_unseen_pairs_against
 
 
 def test_pairs_and_contexts():
-    assert all(train.unseen(w) for w in quality.pairs(np.random.default_rng(11), 20, True)) and not any(
-        train.unseen(w) for w in quality.pairs(np.random.default_rng(11), 20, False)
+    assert all(sampling.unseen(w) for w in quality.pairs(np.random.default_rng(11), 20, True)) and not any(
+        sampling.unseen(w) for w in quality.pairs(np.random.default_rng(11), 20, False)
     )
     nouns = pd.Series([w["Noun"] for w in quality.contexts(np.random.default_rng(11), 2)]).value_counts()
-    assert sorted(nouns.index) == sorted(train.FULL.axes["Noun"]) and set(nouns) == {2}
+    assert sorted(nouns.index) == sorted(sampling.FULL.axes["Noun"]) and set(nouns) == {2}
 
 
 def test_a_copy_of_a_training_picture_is_nearest_to_training():
-    recipe = train.Recipe("epsilon", (8, 8), 8, seed=3, steps=2)
+    recipe = networks.Recipe("epsilon", (8, 8), 8, seed=3, steps=2)
     _, images, _ = train.diffusion_batch(recipe, 1)
     copies = images.add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).numpy()[:5]
     for found in quality.nearest(copies, recipe, judge.Judge(), batches=2).values():

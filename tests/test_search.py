@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from rldf_utils import generate, grammar, perceive, results, search, world
+from rldf_utils import generate, grammar, perceive, results, search
+from rldf_utils.tiny import world
 
 
 class PerfectPainter:

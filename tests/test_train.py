@@ -5,13 +5,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rldf_utils import results, train, world
+from rldf_utils import results
+from rldf_utils.tiny import networks, sampling, train, world
 
 
 def test_every_word_is_one_token(tmp_path):
-    tokenizer = train.make_tokenizer(tmp_path)
+    tokenizer = networks.make_tokenizer(tmp_path)
     for encoding in ((3, 40, 2, 8, 3, 2, 1, 3, 2, 1, 3, 1), (0,) * 12):
-        sentence = train.FULL.surface(encoding)
+        sentence = sampling.FULL.surface(encoding)
         pieces = sentence.replace("-", " - ").split()
         assert len(tokenizer(sentence).input_ids) == len(pieces) + 2, tokenizer.tokenize(sentence)
     assert len(tokenizer("xylophone").input_ids) > 3, "unknown words are spelled"
@@ -19,31 +20,31 @@ def test_every_word_is_one_token(tmp_path):
 
 def test_the_longest_sentence_fits():
     tokenizer_length = 32
-    longest = max(len(train.FULL.surface(train.FULL.encode(s)).replace("-", " - ").split()) for s in _samples(2000))
+    longest = max(len(sampling.FULL.surface(sampling.FULL.encode(s)).replace("-", " - ").split()) for s in _samples(2000))
     assert longest + 2 <= tokenizer_length
 
 
 def _samples(n, **options):
     rng = np.random.default_rng(0)
-    return [train.sample_semantics(rng, **options) for _ in range(n)]
+    return [sampling.sample_semantics(rng, **options) for _ in range(n)]
 
 
 def test_the_mix_has_its_shares():
     samples = _samples(4000, mix=(0.5, 0.5, 1.0))
-    base = np.mean([s["Noun"] in train.BASE.axes["Noun"] and s["Scene"] in train.BASE.axes["Scene"] for s in samples])
+    base = np.mean([s["Noun"] in sampling.BASE.axes["Noun"] and s["Scene"] in sampling.BASE.axes["Scene"] for s in samples])
     assert base == pytest.approx(0.5 + 0.5 * 0.06 / 3, abs=0.03)
     assert all(s["Style"] == "a photo of" for s in samples)
     assert {s["Style"] for s in _samples(300, mix=(0, 0, 0))} == set(world.STYLES)
     plain = [np.mean([s["Style"] == "a photo of" for s in _samples(4000, mix=(0, 0, 0), vary=v)]) for v in (0.5, 1.0)]
     assert plain == pytest.approx([0.5 + 0.5 / 6, 1 / 6], abs=0.03)
-    for axis, shares in train.SHARES.items():
-        words = [s[axis] for s in _samples(4000, mix=(0, 0, 0), shares=train.SHARES)]
+    for axis, shares in sampling.SHARES.items():
+        words = [s[axis] for s in _samples(4000, mix=(0, 0, 0), shares=sampling.SHARES)]
         assert [words.count(word) / 4000 for word in shares] == pytest.approx(list(shares.values()), abs=0.03)
-    assert all(s["Style"] == "a photo of" for s in _samples(300, mix=(0, 0, 1), shares=train.SHARES)), "inference axes: in the fourth"
+    assert all(s["Style"] == "a photo of" for s in _samples(300, mix=(0, 0, 1), shares=sampling.SHARES)), "inference axes: in the fourth"
 
 
 def test_families_differ_in_one_or_two_axes():
-    group = train.families(np.random.default_rng(1), 10, 8)
+    group = sampling.families(np.random.default_rng(1), 10, 8)
     assert len(group) == 80
     for i in range(0, 80, 8):
         differences = [sum(group[i][a] != s[a] for a in s) for s in group[i + 1 : i + 8]]
@@ -51,7 +52,7 @@ def test_families_differ_in_one_or_two_axes():
 
 
 def test_with_nouns_every_other_family_differs_in_the_noun_alone():
-    group = train.families(np.random.default_rng(1), 10, 8, nouns=True)
+    group = sampling.families(np.random.default_rng(1), 10, 8, nouns=True)
     for number in range(10):
         first, *others = group[8 * number : 8 * number + 8]
         differ = {axis for other in others for axis in other if other[axis] != first[axis]}
@@ -60,9 +61,9 @@ def test_with_nouns_every_other_family_differs_in_the_noun_alone():
 
 @pytest.mark.parametrize(("name", "passes"), [("tiny-sd-v1", True), ("tiny-sd-v2", False)])
 def test_noise_passes_a_network_that_is_to_predict_it_and_no_other(tmp_path, monkeypatch, name, passes):
-    monkeypatch.setattr(train, "batch", lambda rng, size: (torch.rand(64, 3, 64, 64), None))
-    pipe = train.diffusion_model(tmp_path, train.RECIPES[name])
-    noise, prompts = torch.randn(16, 64, 8, 8), torch.randn(16, 32, train.RECIPES[name].text)
+    monkeypatch.setattr(networks, "batch", lambda rng, size: (torch.rand(64, 3, 64, 64), None))
+    pipe = networks.diffusion_model(tmp_path, networks.RECIPES[name])
+    noise, prompts = torch.randn(16, 64, 8, 8), torch.randn(16, 32, networks.RECIPES[name].text)
     with torch.no_grad():
         out = pipe.unet.eval()(noise, 999, prompts).sample
     share = 1 - (out - noise).square().mean() / noise.square().mean()
@@ -123,8 +124,8 @@ def test_a_training_goes_on_from_a_saved_model_with_new_data(tmp_path, name):
 
 
 def test_no_unseen_pair_is_in_the_diffusion_models_training_and_one_in_ten_pairs_is_unseen():
-    assert not any(train.unseen(s) for s in _samples(2000, seen_only=True))
-    pairs = [train.unseen({"Noun": n, "Scene": s}) for n in train.FULL.axes["Noun"] for s in train.FULL.axes["Scene"]]
+    assert not any(sampling.unseen(s) for s in _samples(2000, seen_only=True))
+    pairs = [sampling.unseen({"Noun": n, "Scene": s}) for n in sampling.FULL.axes["Noun"] for s in sampling.FULL.axes["Scene"]]
     assert sum(pairs) == len(pairs) / 10
 
 

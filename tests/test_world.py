@@ -10,8 +10,9 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from rldf_utils import grammar, world
+from rldf_utils import grammar
 from rldf_utils.results import ROOT
+from rldf_utils.tiny import world
 
 CROWD = {"Noun": "dog", "Frequency": "one", "Density": "many", "Scene": "a street"}
 OBJECTS = {"one": {1}, "two": {2}, "three": {3}, "many": {5, 6, 7}}
@@ -107,7 +108,7 @@ def test_bytes_are_pinned(name):
 def test_bytes_do_not_depend_on_the_process_or_on_what_was_drawn_before():
     code = f"""
 import hashlib
-from rldf_utils import world
+from rldf_utils.tiny import world
 for semantics, seed in {[(semantics, seed) for semantics, seed, _ in reversed(PINNED.values())]}:
     print(hashlib.sha256(world.render(semantics, seed).tobytes()).hexdigest())
 """

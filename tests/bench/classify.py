@@ -17,7 +17,8 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 from torchvision.models import resnet18
 
-from rldf_utils import classify, generate, imagenet, results, world
+from rldf_utils import classify, generate, imagenet, results
+from rldf_utils.tiny import world
 
 EPOCHS, BATCH, RATE, SEEDS, EACH = 6, 32, 0.05, 3, 60
 NORMALIZE = transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])

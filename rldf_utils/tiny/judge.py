@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 from scipy.stats import binomtest
 
-from rldf_utils import world
 from rldf_utils.results import MODELS
+from rldf_utils.tiny import world
 
 
 def network(heads: dict[str, Sequence[str]]) -> torch.nn.Module:

@@ -8,10 +8,12 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from rldf_utils import world
 from rldf_utils.generate import TextToImage
-from rldf_utils.judge import Judge
-from rldf_utils.train import FULL, HELD_OUT, RECIPES, Recipe, diffusion_batch, prompt, sample_semantics, unseen
+from rldf_utils.tiny import world
+from rldf_utils.tiny.judge import Judge
+from rldf_utils.tiny.networks import RECIPES, Recipe
+from rldf_utils.tiny.sampling import FULL, HELD_OUT, prompt, sample_semantics, unseen
+from rldf_utils.tiny.train import diffusion_batch
 
 EYES = {"Noun": 0.99, "Scene": 0.99, "Frequency": 0.95, "Density": 0.93}
 DRAWN = {"Noun": 0.90, "Scene": 0.97, **dict.fromkeys(("Frequency", "Density", "Verb", "Weather", "Time", "Style"), 0.80)}
