@@ -156,6 +156,52 @@ def test_every_import_is_a_declared_dependency():
                     )
 
 
+# The method and the embedded world.
+
+STAND_INS = {"env": {"world"}, "generate": {"autoencoder"}, "imagenet": {"world"}}  #: module of the method -> what it takes of tiny
+
+
+def taken_from_tiny(source: str) -> set[tuple[int, str]]:
+    """(Line, module of `rldf_utils.tiny`) of every import of one in a module of the method, wherever it stands."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            package = ".".join(["rldf_utils"] * bool(node.level) + [node.module] * bool(node.module))
+            names = [f"{package}.{alias.name}" for alias in node.names]
+        found |= {(node.lineno, (name.split(".") + [""])[2]) for name in names if re.match(r"rldf_utils\.tiny\b", name)}
+    return found
+
+
+@pytest.mark.parametrize(("source", "modules"), [
+    ("import rldf_utils.tiny.world as w", {"world"}), ("import rldf_utils.tiny", {""}), ("from rldf_utils import grammar, tiny", {""}),
+    ("from rldf_utils.tiny import judge, world", {"judge", "world"}), ("def f():\n    from rldf_utils.tiny.train import run", {"train"}),
+    ("from . import tiny", {""}), ("from .tiny.judge import Judge", {"judge"}), ("from rldf_utils import grammar", set())])  # fmt: skip
+def test_every_form_of_import_is_seen(source, modules):
+    assert {module for _, module in taken_from_tiny(source)} == modules
+
+
+def test_the_method_takes_only_stand_ins_from_tiny_and_says_which():
+    taken = {}
+    for path in (ROOT / "rldf_utils").glob("*.py"):
+        source = path.read_text()
+        for number, module in taken_from_tiny(source):
+            line = source.splitlines()[number - 1]
+            taken.setdefault(path.stem, set()).add(module)
+            assert re.search("#.* stands? in for ", line), f"{path.name}:{number} does not say what it stands in for: {line}"
+    assert taken == STAND_INS
+
+
+def test_every_package_is_installed_and_no_module_has_350_lines():
+    modules = list((ROOT / "rldf_utils").rglob("*.py"))
+    packages = {".".join(path.relative_to(ROOT).parts[:-1]) for path in modules}
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages == {"rldf_utils", "rldf_utils.tiny"}
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in modules}
+    assert not {path: length for path, length in lengths.items() if length >= 350}
+
+
 def texts():
     """Every text file that belongs to the project (not what was made or installed here), with what it says."""
     ours = ["*", ".ci/*", "rldf_utils/**/*", "tests/*", "notebooks/*", "data/*", "data/grammar/*", "data/imagenet/*", "data/models/**/*.md",
