@@ -1,14 +1,17 @@
 """What an image shows: reading users' images safely, CLIP zero-shot over the grammar's own sentences, captions."""
 
+import io
+import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import open_clip
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
@@ -18,7 +21,9 @@ from rldf_utils.results import MODELS, fingerprint, located
 transformers_logging.set_verbosity_error()  # it warns that a captioner is given no text to go on from
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 50_000_000  #: 150 MB decoded; a larger image is refused before it is decoded
+MAX_WORK = 4_000_000_000  #: pixels times passes: some 5 s
 MIN_EDGE = 8  #: pixels
+TURNS = dict(zip(range(2, 9), [Image.Transpose(i) for i in (0, 3, 1, 5, 4, 6, 2)], strict=True))  #: EXIF orientation -> what undoes it
 
 
 class ImageError(ValueError):
@@ -28,44 +33,170 @@ class ImageError(ValueError):
 def read_image(path: str | Path) -> np.ndarray:
     """An image file as uint8 RGB (height, width, 3).
 
-    Conversions, all on purpose: alpha is laid on white, palettes, grey, CMYK and 16-bit grey become 8-bit RGB, the EXIF
-    orientation is applied, and of a multi-page file that does not move (TIFF, a phone's JPEG) the first page is taken.
+    Conversions, all on purpose: alpha is laid on white; palettes, grey, CMYK, and 16 bits a channel become 8-bit RGB; the
+    colours of an embedded profile become sRGB's, unless the profile is broken, for other pixels than these, or over a
+    mebibyte in a PNG; the EXIF orientation is applied where it can be read; of a multi-page file that does not move
+    (TIFF, a phone's JPEG) the first page is taken. 16-bit grey that stays below 4096 holds fewer bits, as cameras and
+    microscopes write them: its range is taken to be 2^n, n the bits of its largest value (at least 8), with a warning.
+
+    Args:
+        path: of the file; a "~" at its beginning is the home folder.
 
     Raises:
-        ImageError: no image, an unknown format, truncated, animated, an edge under 8 pixels, over 50 million pixels.
+        ImageError: no image, an unknown format or kind, truncated, animated, an edge under 8 pixels, over 50 million pixels,
+            16-bit colour that stays below 4096; a folder, pipe or device.
         FileNotFoundError: no such file.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no image file {path}")
+    name = printable(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit, below, is the lower one
-            image = Image.open(path, formats=FORMATS)
+        path = Path(path).expanduser()
+        mode = path.stat().st_mode
+    except (OSError, RuntimeError, ValueError) as error:  # not there; no such home folder; a zero byte in the name
+        reason = "" if isinstance(error, FileNotFoundError) else f" ({getattr(error, 'strerror', None) or error})"
+        raise FileNotFoundError(f"there is no image file {name}{reason}") from None
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+        raise ImageError(f"{name} is {kind}, not an image file; name one file")
+    try:
+        with path.open("rb") as file:
+            try:
+                return _pixels(file, name)
+            except ValueError as error:
+                if "MAX_TEXT" not in str(error):
+                    raise
+                return _pixels(_without_text(file), name)
+    except ImageError:
+        raise
+    except PermissionError as error:
+        raise ImageError(f"{name} cannot be read: {error.strerror}") from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"{name} has far too many pixels; the limit is {MAX_PIXELS:,}: scale it down first") from None
+    except UnidentifiedImageError:
+        raise ImageError(f"{name} is not an image of a known format ({', '.join(FORMATS)}): save it as one of them") from None
+    except Exception as error:  # on damaged files Pillow raises whatever its parsers stumble over
+        sound = any(word in str(error).lower() for word in ("unknown", "unsupported", "cannot handle"))
+        what = f"is {'' if sound else 'damaged or truncated, or '}of a kind that Pillow cannot read"
+        raise ImageError(f"{name} {what} ({printable(error)}): save it as a PNG with 8 bits a channel") from None
+
+
+def printable(text: object) -> str:
+    """A path, or any text, as one line that can be printed and encoded whatever bytes it holds."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+
+
+def _pixels(file: BinaryIO, name: str) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Pillow, about what it repairs, and its own limit of pixels: ours is the lower one
+        image = _opened(file)
         width, height = image.size
         if width * height > MAX_PIXELS:
-            raise ImageError(f"{path} has {width} x {height} pixels; the limit is {MAX_PIXELS:,}: scale it down first")
+            raise ImageError(f"{name} has {width} x {height} pixels; the limit is {MAX_PIXELS:,}: scale it down first")
         if min(width, height) < MIN_EDGE:
-            raise ImageError(f"{path} has {width} x {height} pixels; each edge needs at least {MIN_EDGE}")
-        if getattr(image, "is_animated", False) and image.format not in {"TIFF", "MPO"}:
-            raise ImageError(f"{path} is animated ({image.n_frames} frames); save the one frame that you mean")
+            raise ImageError(f"{name} has {width} x {height} pixels; each edge needs at least {MIN_EDGE}")
+        if width * height * _passes(image, file) > MAX_WORK:
+            raise ImageError(f"{name} takes too long to decode, as it is coded in many passes or runs; save it as PNG")
+        if image.format not in {"TIFF", "MPO"} and getattr(image, "is_animated", False):
+            raise ImageError(f"{name} is animated ({image.n_frames} frames); save the one frame that you mean")
         if image.mode in {"I", "F"}:
-            raise ImageError(f"{path} holds 32-bit pixels, whose range is unknown; save it with 8 bits a channel")
-        image = ImageOps.exif_transpose(image)
-        if image.mode in {"I;16", "I;16B", "I;16L"}:
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return np.asarray(image.convert("RGB"))
-    except (ImageError, FileNotFoundError):
-        raise
-    except Image.DecompressionBombError:
-        raise ImageError(f"{path} has far too many pixels; the limit is {MAX_PIXELS:,}: scale it down first") from None
+            raise ImageError(f"{name} holds signed, float or 32-bit pixels, whose range is unknown; save it with 8 bits a channel")
+        turn, profile = _turn(image), image.info.get("icc_profile")
+        kind = image.tile[0].args if image.tile else ""
+        kind = kind if isinstance(kind, str) else str(*kind[:1])
+        negative = image.format == "TIFF" and image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == 0
+        deep = image.format in {"PNG", "TIFF"} and ";16" in kind and image.mode in {"LA", "RGB", "RGBA"}
+        image.load()
+    if turn is not None:
+        image = image.transpose(turn)
+    if image.mode.startswith("I;16"):
+        image = _eight_bits(image, name, 12 if kind == "I;12" else None, negative)
+    elif deep:
+        most = max(high for _, high in image.getextrema()[: 1 if image.mode == "LA" else 3])
+        if most < 16 and (most or image.mode == "RGB"):  # black with alpha is a drawing
+            raise ImageError(f"{name} holds 16-bit colour that stays below 4096, of which 8 bits keep next to nothing: "
+                             "brighten it, and save it with 8 bits a channel")  # fmt: skip
+    alpha = None
+    if image.has_transparency_data:
+        image = image.convert("LA" if image.mode in {"1", "L", "LA", "La"} else "RGBA")
+        alpha, image = image.getchannel("A"), image.convert(image.mode[:-1])
+    image = _srgb(image, profile)
+    if alpha is not None:
+        below = Image.new("RGB", image.size, "white")
+        below.paste(image, mask=alpha)
+        image = below
+    return np.asarray(image)
+
+
+def _opened(file: BinaryIO) -> Image.Image:
+    """The image, nothing decoded; where Pillow knows the format but not the file, with its own reason, which it swallows."""
+    try:
+        return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
-        raise ImageError(f"{path} is not an image of a known format ({', '.join(FORMATS)})") from None
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        raise ImageError(f"{path} is damaged or truncated: {error}") from None
+        file.seek(0)
+        start = file.read(16)
+        for opens, accepts in (Image.OPEN[name] for name in FORMATS):
+            if accepts(start):
+                file.seek(0)
+                opens(file, "")
+        raise
+
+
+def _passes(image: Image.Image, file: BinaryIO) -> int:
+    """How often a decoder goes over all pixels: a JPEG's scans, of which a small file can have thousands."""
+    if image.format in {"JPEG", "MPO"}:
+        file.seek(0)
+        return sum(block.count(b"\xff\xda") for block in iter(lambda: file.read(2**20), b""))
+    return 300 if image.tile and image.tile[0].codec_name == "bmp_rle" else 1  # Pillow decodes these in Python
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What turns the image as its EXIF says. The orientation alone is read, and taken away, or a TIFF would turn by itself."""
+    try:
+        exif = image.getexif()
+        turn = exif.get(ExifTags.Base.Orientation)
+        exif.clear()
+        return TURNS.get(turn)
+    except Exception:  # a corrupt block: nothing is known of the orientation
+        return None
+
+
+def _without_text(file: BinaryIO) -> io.BytesIO:
+    """A PNG without its texts and its colour profile, which Pillow refuses beyond a mebibyte."""
+    file.seek(0)
+    kept = [file.read(8)]
+    while len(head := file.read(8)) == 8:
+        length = int.from_bytes(head[:4]) + 4
+        if head[4:] in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            file.seek(length, 1)
+        else:
+            kept += [head, file.read(length)]
+    return io.BytesIO(b"".join(kept))
+
+
+def _eight_bits(image: Image.Image, name: str, bits: int | None, negative: bool) -> Image.Image:
+    """16-bit grey as 8-bit grey. `bits`: how many the format says that there are; `negative`: whether 0 is white."""
+    values = np.asarray(image)
+    top = int(values.max())
+    if bits is None:
+        bits = max(8, top.bit_length()) if top < 4096 else 16
+        if bits < 16:
+            warnings.warn(f"{name}: 16-bit grey that stays below 4096 is read as {bits}-bit grey", stacklevel=4)
+    grey = (values >> (bits - 8)).astype(np.uint8)
+    if "transparency" in image.info:
+        grey[values == image.info["transparency"]] = 255
+    return Image.fromarray(255 - grey if negative else grey)
+
+
+def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """RGB, by the colour profile where it is sound and for such pixels."""
+    image = image.convert("RGB") if image.mode not in {"L", "CMYK", "LAB"} else image
+    if profile and image.mode != "LAB":
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if not ImageCms.getProfileDescription(source).startswith("sRGB"):
+                return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            pass
+    return image.convert("RGB")
 
 
 def read_images(paths: Sequence[Path], folder: Path) -> Iterator[np.ndarray]:
