@@ -26,6 +26,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from scipy.linalg import LinAlgError, cholesky, eigvalsh, svdvals
 from scipy.linalg.blas import dsyrk, dtrmm
 
+from rldf_utils.images import image_files
 from rldf_utils.perceive import read_images
 from rldf_utils.results import CACHE, write
 
@@ -209,8 +210,7 @@ def survey(folder: Path, classes: Iterable[str] | None = None) -> Survey:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    roots = [folder / c for c in classes] if classes is not None else [folder]
-    paths = sorted(p for root in roots for p in root.rglob("*") if p.is_file() and not p.name.startswith("."))
+    paths = sorted(image_files(folder, classes))
     if len(paths) < 2:
         raise ValueError(f"{folder} has {len(paths)} images; a distance needs at least 2, and more than features to be of use")
     sizes, grey = set(), 0

@@ -19,6 +19,7 @@ from PIL import Image
 
 from rldf_utils import grammar
 from rldf_utils.generate import png
+from rldf_utils.images import class_folders, image_files
 from rldf_utils.perceive import read_images
 from rldf_utils.results import CACHE, DATA, choose, write
 from rldf_utils.tiny import world  # below scale "paper", renders stand in for ImageNet-100 and the sets around it
@@ -62,7 +63,7 @@ def check(folder: Path, wanted: Iterable[str]) -> None:
     folder, wanted = Path(folder), set(wanted)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is missing; put the set there, one folder a class, or a link to it")
-    there = {p.name for p in folder.iterdir() if p.is_dir()}
+    there = set(class_folders(folder))
     if missing := sorted(wanted - there):
         other = sorted(there - wanted)
         raise ValueError(
@@ -155,18 +156,18 @@ def arrays(folder: Path, size: int, classes: Iterable[str] | None = None) -> tup
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    names = sorted(classes if classes is not None else (p.name for p in folder.iterdir() if p.is_dir()))
-    files = [(p, label) for label, name in enumerate(names) for p in sorted((folder / name).iterdir()) if not p.name.startswith(".")]
+    names = sorted(classes) if classes is not None else class_folders(folder)
+    files = image_files(folder, names)
     if not files:
         raise FileNotFoundError(f"{folder} has no images in folders named by class")
-    labels = np.array([label for _, label in files])
-    stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p, _ in files]
+    labels = np.array([names.index(path.relative_to(folder).parts[0]) for path in files])
+    stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
     path = CACHE.parent / "arrays" / f"{hashlib.sha256(repr((stamps, size)).encode()).hexdigest()[:16]}.npy"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial.npy")
         pixels = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(files), size, size, 3))
-        for i, image in enumerate(read_images([file for file, _ in files], folder)):
+        for i, image in enumerate(read_images(files, folder)):
             pixels[i] = _scaled(image, size)
         pixels.flush()
         partial.rename(path)

@@ -192,9 +192,9 @@ def test_a_folder_to_itself_is_refused(folders, net):
 def test_broken_images_are_named_and_counted(folders):
     first = sorted(folders[0].rglob("*.png"))[0]
     first.write_bytes(first.read_bytes()[:-400])
-    (first.parent / "notes.txt").write_text("no image")
+    (first.parent / "notes.jpg").write_text("no image")
     for look in (fid.survey, lambda folder: imagenet.arrays(folder, 64)):
-        with pytest.raises(ImageError, match=rf"2 of 7 files of .* cannot be read: .*{first.name} is damaged.*notes.txt is not an image"):
+        with pytest.raises(ImageError, match=rf"2 of 7 files of .* cannot be read: .*{first.name} is damaged.*notes.jpg is not an image"):
             look(folders[0])
 
 

@@ -1,0 +1,74 @@
+"""Class folders as people have them."""
+
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rldf_utils import fid, imagenet
+from rldf_utils.images import class_folders, image_files
+from rldf_utils.perceive import ImageError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes of three pictures, clean."""
+    for c in ("n01443537", "n01484850"):
+        (tmp_path / "set" / c).mkdir(parents=True)
+        for i, end in enumerate(("jpg", "JPEG", "png")):
+            pixels = np.random.default_rng(i).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "set" / c / f"art_{i}.{end}")
+    return tmp_path / "set"
+
+
+def litter(folder):
+    """What lies in and beside class folders: of archives, file managers, tools and people."""
+    (folder / "README.txt").write_text("what the classes mean\n")
+    (folder / "n01443537" / "Thumbs.db").write_bytes(b"x")
+    (folder / "n01443537" / "art_0.jpg.json").write_text("{}")
+    (folder / "n01443537" / ".DS_Store").write_bytes(b"x")
+    (folder / "n01443537" / "._art_0.jpg").write_bytes(b"x")
+    (folder / "__MACOSX" / "n01443537").mkdir(parents=True)
+    (folder / "__MACOSX" / "n01443537" / "a.jpg").write_bytes(b"x")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "a.png").write_bytes(b"x")
+
+
+def test_clean_folders_say_nothing(folder):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        files = image_files(folder)
+    assert [p.relative_to(folder).as_posix() for p in files] == [
+        f"{c}/art_{i}" for c in ("n01443537", "n01484850") for i in ("0.jpg", "1.JPEG", "2.png")
+    ]
+    assert class_folders(folder) == ["n01443537", "n01484850"]
+    assert image_files(folder, ["n01484850"]) == files[3:] == image_files(folder / "n01484850")
+
+
+def test_whatever_else_lies_there_is_named_once_and_changes_nothing(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(imagenet, "CACHE", tmp_path / "cache" / "images")
+    files, survey = image_files(folder), fid.survey(folder)
+    pixels, labels, names = imagenet.arrays(folder, 16)
+    litter(folder)
+    with pytest.warns(UserWarning, match="holds 3 files that are not taken for images: README.txt, n01443537/.*") as caught:
+        assert image_files(folder) == files
+    assert len(caught) == 1 and class_folders(folder) == names
+    with pytest.warns(UserWarning, match="not taken for images"):
+        assert fid.survey(folder) == survey
+    with pytest.warns(UserWarning, match="holds 2 files"):
+        again = imagenet.arrays(folder, 16)
+    assert (again[0] == pixels).all() and (again[1] == labels).all() and again[2] == names
+    assert labels.tolist() == [0, 0, 0, 1, 1, 1]
+    imagenet.check(folder, names)
+
+
+def test_a_broken_image_is_still_an_error(folder):
+    (folder / "n01443537" / "art_0.jpg").write_bytes(b"no image")
+    with pytest.raises(ImageError, match="1 of 6 files"):
+        fid.survey(folder)
+
+
+def test_a_missing_class_is_named(folder):
+    with pytest.raises(FileNotFoundError, match="there is no folder .*n9"):
+        image_files(folder, ["n01443537", "n9"])
