@@ -7,14 +7,12 @@ folder steps aside, and comes back with its plan.
 """
 
 import errno
-import fcntl
+import glob
 import hashlib
 import os
 import re
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +20,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from rldf_utils import cluster, shards
+from rldf_utils.folders import own, read, save
 from rldf_utils.generate import TextToImage, from_recipe, png
 from rldf_utils.grammar import Grammar
 from rldf_utils.results import write
@@ -29,9 +28,10 @@ from rldf_utils.results import write
 RECIPE = ["model", "revision", "negative", "settings"]  #: the columns that `generate.from_recipe` takes
 TASK = 32  #: rows a task, in the folder layout; a kill loses at most one task a worker
 END = b"IEND\xaeB`\x82"  #: how a whole PNG file ends
-NAME = re.compile(r"\w(?:[\w .+-]{,78}[\w+-])?")  #: what may name a folder: no disk, shell or tar reader takes it amiss
+NAME = re.compile(r"\w(?:[\w .+-]*[\w+-])?")  #: what may name a folder: no disk, shell or tar reader takes it amiss
+LONGEST = 80  #: bytes of such a name; a tar file has room for 100 with the image's number
 TORN = re.compile(r"\..+\.(png|tar|parquet)\.\w+")  #: what `results.write` had not finished
-LITTER = {"Thumbs.db", "desktop.ini"}  #: what file managers leave; names that begin with a dot are not looked at either
+KINDS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".tar"}  #: what is `extra` if no row names it
 
 
 def balanced(shape: Sequence[int], n: int, rng: np.random.Generator) -> np.ndarray:
@@ -59,10 +59,9 @@ def plan(classes: pd.DataFrame, grammar: Grammar, counts: Mapping[str, int], rec
     """
     for what, names in (("class id", classes["class_id"]), ("split", pd.Series(list(counts)))):
         for name in names:
-            if not isinstance(name, str) or not NAME.fullmatch(name):
-                raise ValueError(
-                    f"the {what} {name!r} cannot name a folder: use 1 to 80 letters, digits, '_', '-', '+', and inside '.' or ' '"
-                )
+            if not isinstance(name, str) or not NAME.fullmatch(name) or len(name.encode()) > LONGEST:
+                rule = f"use text of 1 to {LONGEST} bytes: letters, digits, '_', '-', '+', and inside '.' or ' '"
+                raise ValueError(f"the {what} {name!r} cannot name a folder: {rule}")
             if shard and "." in name:
                 raise ValueError(f"the {what} {name!r} has a dot, where WebDataset's readers end a name; rename it, or take shard=0")
         if (twice := names[names.str.casefold().duplicated()]).any():
@@ -113,8 +112,8 @@ def clone(manifest: pd.DataFrame, folder: Path, address: str = "", progress: str
 
     Args:
         manifest: of `plan`. It is written first, to folder/manifest.parquet, its `attrs` too (see `begun`).
-        folder: a clone of another plan that it holds is renamed to folder-<eight digits of its plan>; one of this plan
-            that was renamed so is renamed back. Nothing that was made is removed.
+        folder: a clone of another plan that it holds is renamed to folder-<eight digits of its plan>, which is said; one
+            of this plan that was renamed so is renamed back. Nothing that was made is removed.
         address: "" for this process; "local" or a Ray cluster's address, whose nodes share the folder.
         progress: label of a progress bar; None shows none.
 
@@ -126,33 +125,27 @@ def clone(manifest: pd.DataFrame, folder: Path, address: str = "", progress: str
         BlockingIOError: another run works on the folder.
         OSError: the folder cannot be written, or the cluster's nodes do not share it; what is done stays good.
     """
-    folder, done = Path(folder).expanduser().absolute(), 0
+    folder, digests = Path(folder).expanduser().absolute(), {}
     try:
-        _step_aside(manifest, folder, progress)
-        folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
-            known = _agreed(manifest, folder)
+        with own(manifest, folder, progress) as known:
             _sweep_up(folder)  # after a run that was killed
-            numbered = numbers(known)
-            tasks = ((folder, part, numbered) for part in _tasks(known))
-            digests = []
+            numbered, model = numbers(known), _anywhere(known["model"].iloc[0])
+            tasks = ((folder, rows, numbered, model) for rows in _tasks(known))
             with tqdm(total=len(known), desc=progress, unit="image", mininterval=1, disable=progress is None) as bar:
                 gpu = '"device": "cuda"' in known["settings"].iloc[0]
-                for part in cluster.over(_make, tasks, address, gpu):
-                    rows = known[done : done + len(part)]
-                    _seen_from_here(folder, rows["shard" if rows["shard"].iloc[0] else "path"])
-                    digests += part
-                    done = len(digests)
-                    bar.update(len(part))
+                for rows, made in zip(_tasks(known), cluster.over(_make, tasks, address, gpu), strict=True):
+                    _seen_from_here(folder, rows["shard" if rows["shard"].iloc[0] else "path"].unique())
+                    digests.update(zip(rows["path"], made, strict=True))
+                    bar.update(len(made))
             _sweep_up(folder)  # after workers that were lost
-            finished = known.assign(sha256=digests)
+            finished = known.assign(sha256=known["path"].map(digests))
             if not finished.equals(known):
-                _save(finished, folder)
+                save(finished, folder)
             return finished
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
             raise
-        what = f"{folder} cannot be written: {error.strerror}. {done:,} of {len(manifest):,} images were done in this run"
+        what = f"{folder} cannot be written: {error.strerror}. {len(digests):,} of {len(manifest):,} images were done in this run"
         raise OSError(error.errno, f"{what}, and what is done stays good: mend it and run again to go on") from error
 
 
@@ -162,8 +155,8 @@ def begun(folder: Path, settings: Mapping) -> pd.DataFrame | None:
     Args:
         settings: what the plan follows from, as JSON has it; the manifest's `attrs` hold it under "settings".
     """
-    folder = Path(folder)
-    for path in (folder, *sorted(folder.parent.glob(f"{folder.name}-*"))):
+    folder = Path(folder).expanduser().resolve()
+    for path in (folder, *sorted(folder.parent.glob(f"{glob.escape(folder.name)}-*"))):
         if (path / "manifest.parquet").is_file() and (known := read(path)).attrs.get("settings") == settings:
             return known
     return None
@@ -174,24 +167,28 @@ def numbers(manifest: pd.DataFrame) -> dict[str, int]:
     return {class_id: number for number, class_id in enumerate(sorted(manifest["class_id"].unique()))}
 
 
-def read(folder: Path) -> pd.DataFrame:
-    """The manifest of a clone.
+def whole(folder: Path, record: Path) -> pd.DataFrame:
+    """The manifest of a clone that was finished, and is the one on record.
+
+    Args:
+        record: the manifest that the run kept elsewhere when it had made and verified all.
 
     Raises:
-        FileNotFoundError: the folder holds none.
+        FileNotFoundError: there is no clone.
+        ValueError: the clone is not finished, or is another one that was begun since.
     """
-    path = Path(folder) / "manifest.parquet"
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no clone in {folder}: manifest.parquet is missing")
-    return pd.read_parquet(path)
+    manifest = read(folder)
+    if not manifest.equals(pd.read_parquet(record)):
+        raise ValueError(f"the clone in {folder} is not the one of {Path(record).name}: its run was not finished; run it again first")
+    return manifest
 
 
 def verify(folder: Path) -> dict[str, list[str]]:
-    """Read a whole clone again: the paths that are `missing`, `damaged` (another sha256) or `extra` (in no row)."""
+    """Read a whole clone again: the paths that are `missing`, `damaged` (another sha256) or `extra` (images or tar files in no row)."""
     folder, manifest = Path(folder), read(folder)
     found: dict[str, list[str]] = {"missing": [], "damaged": [], "extra": []}
-    files = {p.relative_to(folder) for p in folder.rglob("*") if p.is_file() and p.name not in LITTER}
-    files = {p.as_posix() for p in files if not any(part.startswith(".") for part in p.parts)} - {"manifest.parquet"}
+    files = {p.relative_to(folder) for p in folder.rglob("*") if p.suffix.lower() in KINDS and p.is_file()}
+    files = {p.as_posix() for p in files if not any(part.startswith(".") for part in p.parts)}
     sharded, numbered = bool(manifest["shard"].iloc[0]), numbers(manifest)
     found["extra"] = sorted(files - set(manifest["shard" if sharded else "path"]))
     for rows in _tasks(manifest):
@@ -227,40 +224,11 @@ def encodings(manifest: pd.DataFrame, grammar: Grammar) -> pd.DataFrame:
     return codes.assign(class_id=manifest["class_id"])
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Holds the folder for this process; the system lets go of it when the process ends, however it ends."""
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BlockingIOError(f"another run is at work on {folder}; wait for it, or take another folder") from None
-        yield
-
-
 def _sweep_up(folder: Path) -> None:
     """Remove what somebody was writing when he was killed."""
     for left in folder.rglob(".*"):
         if TORN.fullmatch(left.name):
             left.unlink(missing_ok=True)
-
-
-def _key(manifest: pd.DataFrame) -> str:
-    """Eight digits that name a plan."""
-    return _digest(pd.util.hash_pandas_object(manifest.drop(columns="sha256"), index=False).to_numpy().tobytes())[:8]
-
-
-def _step_aside(manifest: pd.DataFrame, folder: Path, progress: str | None) -> None:
-    """Rename a clone of another plan that is in the folder, and back one of this plan that was renamed before."""
-    wanted = _key(manifest)
-    if (folder / "manifest.parquet").exists() and (there := _key(read(folder))) != wanted:
-        aside = folder.with_name(f"{folder.name}-{there}")
-        with _alone(folder):
-            folder.rename(aside)
-        if progress is not None:
-            tqdm.write(f"{folder.name}: the clone of another plan that was here lies in {aside.name} now", sys.stderr)
-    if (back := folder.with_name(f"{folder.name}-{wanted}")).exists() and not folder.exists():
-        back.rename(folder)
 
 
 def _seen_from_here(folder: Path, paths: Sequence[str], patience: float = 5) -> None:
@@ -275,26 +243,17 @@ def _seen_from_here(folder: Path, paths: Sequence[str], patience: float = 5) -> 
         time.sleep(0.1)
 
 
-def _agreed(manifest: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """The folder's manifest if it is of the same plan; else this one, written."""
-    if not (folder / "manifest.parquet").exists():
-        if strangers := [p.name for p in folder.iterdir() if not p.name.startswith(".") and p.name not in LITTER]:
-            raise ValueError(f"{folder} has no manifest but holds {', '.join(sorted(strangers)[:3])}; take an empty folder")
-        _save(manifest, folder)
-    known = read(folder)
-    assert _key(known) == _key(manifest), "a clone of another plan stepped aside"
-    return known
-
-
-def _save(manifest: pd.DataFrame, folder: Path) -> None:
-    write(folder / "manifest.parquet", manifest.to_parquet(index=False))
-
-
 def _tasks(manifest: pd.DataFrame) -> Iterator[pd.DataFrame]:
     if manifest["shard"].iloc[0]:
         yield from (rows for _, rows in manifest.groupby("shard", sort=False))
     else:
         yield from (manifest[start : start + TASK] for start in range(0, len(manifest), TASK))
+
+
+def _anywhere(model: str) -> str:
+    """A model as every node of a cluster finds it: a user's folder by its absolute path."""
+    path = Path(model).expanduser()
+    return str(path.absolute()) if model != "null" and path.is_dir() else model
 
 
 def _digest(data: bytes) -> str:
@@ -308,11 +267,12 @@ def _pngs(rows: Sequence[Mapping], model: TextToImage) -> Iterator[bytes]:
             yield png(pixels, prompt=row["prompt"])
 
 
-def _make(task: tuple[Path, pd.DataFrame, Mapping[str, int]]) -> list[str]:
+def _make(task: tuple[Path, pd.DataFrame, Mapping[str, int], str]) -> list[str]:
     """Make what is missing of some rows (a whole tar file, or single images) and return the sha256 of each."""
-    folder, frame, numbered = task
+    folder, frame, numbered, model = task
     rows = frame.to_dict("records")
-    digests = _shard(folder, rows, numbered) if rows[0]["shard"] else _files(folder, rows)
+    recipe = model, *(rows[0][column] for column in RECIPE[1:])
+    digests = _shard(folder, rows, recipe, numbered) if rows[0]["shard"] else _files(folder, rows, recipe)
     for row, digest in zip(rows, digests, strict=True):
         _compare(row, digest)
     return digests
@@ -323,7 +283,7 @@ def _compare(row: Mapping, digest: str) -> None:
         raise ValueError(f"{row['path']} came out with other bytes than its manifest says: other versions, or another kind of machine")
 
 
-def _files(folder: Path, rows: list[dict]) -> list[str]:
+def _files(folder: Path, rows: list[dict], recipe: Sequence[str]) -> list[str]:
     digests = {}
     for row in rows:
         path = folder / row["path"]
@@ -331,19 +291,19 @@ def _files(folder: Path, rows: list[dict]) -> list[str]:
         if data.endswith(END) and row["sha256"] in ("", _digest(data)):
             digests[row["path"]] = _digest(data)
     missing = [row for row in rows if row["path"] not in digests]
-    for row, data in zip(missing, _pngs(missing, from_recipe(*(rows[0][c] for c in RECIPE))), strict=True):
+    for row, data in zip(missing, _pngs(missing, from_recipe(*recipe)), strict=True):
         write(folder / row["path"], data)
         digests[row["path"]] = _digest(data)
     return [digests[row["path"]] for row in rows]
 
 
-def _shard(folder: Path, rows: list[dict], numbered: Mapping[str, int]) -> list[str]:
+def _shard(folder: Path, rows: list[dict], recipe: Sequence[str], numbered: Mapping[str, int]) -> list[str]:
     path = folder / rows[0]["shard"]
     there = shards.found(path, rows, numbered)
     if list(there) == [row["path"] for row in rows] and all(
         digest and row["sha256"] in ("", digest) for row, digest in zip(rows, there.values(), strict=True)
     ):
         return list(there.values())
-    data, digests = shards.pack(rows, _pngs(rows, from_recipe(*(rows[0][c] for c in RECIPE))), numbered)
+    data, digests = shards.pack(rows, _pngs(rows, from_recipe(*recipe)), numbered)
     write(path, data)
     return digests

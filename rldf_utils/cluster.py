@@ -17,7 +17,8 @@ def over(function: Callable, tasks: Iterable, address: str = "", gpu: bool = Fal
 
     Raises:
         ModuleNotFoundError: an address without Ray.
-        ValueError, ConnectionError: an address of another form, or one at which nobody answers.
+        ValueError, ConnectionError: an address of another form, or one at which nobody answers; "local" in a process that is
+            connected to a Ray already.
     """
     if not address:
         yield from map(function, tasks)
@@ -27,14 +28,17 @@ def over(function: Callable, tasks: Iterable, address: str = "", gpu: bool = Fal
     except ModuleNotFoundError:
         raise ModuleNotFoundError(f"RAY_ADDRESS = {address!r} needs Ray, which is not installed: make ray") from None
     ours = not ray.is_initialized()
+    if address == "local" and not ours:
+        raise ValueError("RAY_ADDRESS = 'local' starts a Ray of its own, but this process uses one; ray.shutdown() first")
     if ours:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing here reports to anyone unasked
         if address != "local":
             _answers(address)
         ray.init(address, log_to_driver=False)  # "local", said outright, also passes by RAY_ADDRESS of the environment
+    pending = deque()
     try:
         remote = ray.remote(max_retries=-1, num_gpus=int(gpu))(function)
-        room, pending = 4 * int(ray.cluster_resources().get("CPU", 1)), deque()  # a window: a million tasks need no memory
+        room = 4 * int(ray.cluster_resources().get("CPU", 1))  # a window: a million tasks need no memory
         for task in tasks:
             pending.append(remote.remote(task))
             if len(pending) >= room:
@@ -44,6 +48,9 @@ def over(function: Callable, tasks: Iterable, address: str = "", gpu: bool = Fal
     finally:
         if ours:
             ray.shutdown()
+        else:  # after an error nobody waits for the rest
+            for task in pending:
+                ray.cancel(task)
 
 
 def _answers(address: str) -> None:

@@ -7,6 +7,7 @@ import itertools
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import tarfile
 import threading
@@ -20,7 +21,7 @@ import pytest
 from PIL import Image
 from tqdm import tqdm
 
-from rldf_utils import clone, generate, grammar
+from rldf_utils import clone, cluster, folders, generate, grammar
 
 FULL = grammar.load("full")
 CLASSES = pd.DataFrame({"class_id": ["1F34C", "1F436", "1F697"], "noun": ["banana", "dog", "car"]})
@@ -104,7 +105,7 @@ def test_plan_refuses_a_class_twice_and_an_unknown_noun():
 
 
 @pytest.mark.parametrize(
-    "name", ["../x", "", ".", "..", "/x", "a/b", "a\\b", "a\0b", "a:b", ".a", " a", "a ", "a.", "x" * 81, "a\nb", 3, None]
+    "name", ["../x", "", ".", "..", "/x", "a/b", "a\\b", "a\0b", "a:b", ".a", " a", "a ", "a.", "x" * 81, "\u732b" * 27, "a\nb", 3, None]
 )
 def test_names_that_cannot_be_folders_are_refused(name):
     with pytest.raises(ValueError, match="cannot name a folder"):
@@ -120,6 +121,13 @@ def test_names_that_readers_would_take_amiss_are_refused():
     with pytest.raises(ValueError, match="'n01.v2' has a dot"):
         clone.plan(dotted, FULL, COUNTS, NULL, shard=5)
     assert len(clone.plan(dotted, FULL, COUNTS, NULL)) == 39
+
+
+@pytest.mark.parametrize("shard", [0, 5], ids=["folders", "shards"])
+@pytest.mark.parametrize("name", ["x" * 80, "\u732b" * 26, "a b+c-d_e"])
+def test_the_longest_names_are_made_and_found(name, shard, tmp_path):
+    clone.clone(clone.plan(CLASSES.assign(class_id=[name, "b", "c"]), FULL, COUNTS, NULL, shard=shard), tmp_path, progress=None)
+    assert clone.verify(tmp_path) == {"missing": [], "damaged": [], "extra": []}
 
 
 def test_shards_mix_the_classes_and_hold_every_row_once():
@@ -251,7 +259,7 @@ def test_killed_at_every_file_system_step_it_ends_with_the_same_bytes(call, whol
             if call == "write":
                 Path.mkdir(folder, exist_ok=True)
                 Torn.limit = step
-                clone.write = Torn.write
+                clone.write = folders.write = Torn.write
             else:
                 owner = Path if call in ("unlink", "mkdir") else os
                 setattr(owner, call, deadly(getattr(owner, call), after=step % 2))
@@ -276,7 +284,7 @@ class Torn:
     def write(cls, path, content):
         if cls.limit == 0:
             path.parent.mkdir(parents=True, exist_ok=True)
-            (path.parent / f".{path.name}.torn").write_bytes(content[: len(content) // 2])
+            (path.parent / f".{path.name}.torn0000").write_bytes(content[: len(content) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
         cls.limit -= 1
         return generate.write(path, content)
@@ -319,10 +327,10 @@ def test_a_damaged_or_lost_file_is_made_again(whole, tmp_path):
     names = [name for name in wanted if name.endswith((".png", ".tar"))]
     (tmp_path / names[0]).write_bytes((tmp_path / names[0]).read_bytes()[: -700 if names[0].endswith(".tar") else -3])
     (tmp_path / names[1]).unlink()
-    (tmp_path / "stranger.txt").touch()
+    (tmp_path / "stranger.PNG").touch()
     found = clone.verify(tmp_path)
-    assert (len(found["missing"]) + len(found["damaged"])) >= 2 and found["extra"] == ["stranger.txt"]
-    (tmp_path / "stranger.txt").unlink()
+    assert (len(found["missing"]) + len(found["damaged"])) >= 2 and found["extra"] == ["stranger.PNG"]
+    (tmp_path / "stranger.PNG").unlink()
     clone.clone(manifest, tmp_path, progress=None)
     assert contents(tmp_path) == wanted
 
@@ -359,6 +367,63 @@ def test_a_clone_of_another_plan_steps_aside_and_comes_back(tmp_path):
         clone.clone(manifest, folder, progress=None)
         assert contents(folder) == wanted and clone.verify(folder) == {"missing": [], "damaged": [], "extra": []}
     assert sum(1 for _ in tmp_path.rglob("*.png")) == sum(name.endswith(".png") for m in made for name in m)
+
+
+def test_an_empty_folder_in_the_way_of_a_clone_or_a_second_copy_of_it_is_no_dead_end(tmp_path):
+    """An empty folder is what a run leaves that was killed before it wrote its manifest."""
+    folder, plans = tmp_path / "clone", [small(), small(seed=1)]
+    for manifest in plans:
+        clone.clone(manifest, folder, progress=None)
+    folder.rename(tmp_path / f"clone-{folders.key(plans[1])}")
+    folder.mkdir()
+    made = sum(1 for _ in tmp_path.rglob("*.png"))
+    clone.clone(plans[0], folder, progress=None)
+    assert not (tmp_path / f"clone-{folders.key(plans[0])}").exists(), "it came back"
+    shutil.copytree(folder, tmp_path / f"clone-{folders.key(plans[0])}")
+    clone.clone(plans[1], folder, progress=None)
+    assert (tmp_path / f"clone-{folders.key(plans[0])}-2").is_dir()
+    assert sum(1 for _ in tmp_path.rglob("*.png")) == made + 39, "all is there, and the copy"
+
+
+def test_a_linked_folder_stays_a_link(tmp_path):
+    (tmp_path / "disk" / "clone").mkdir(parents=True)
+    (tmp_path / "clone").symlink_to(tmp_path / "disk" / "clone")
+    for seed in (0, 1, 0):
+        manifest = small(seed=seed)
+        manifest.attrs = {"settings": {"SEED": seed}}
+        clone.clone(manifest, tmp_path / "clone", progress=None)
+    assert (tmp_path / "clone").is_symlink() and len(list((tmp_path / "disk").iterdir())) == 2
+    assert clone.begun(tmp_path / "clone", {"SEED": 1}).equals(clone.read(tmp_path / "disk" / f"clone-{folders.key(small(seed=1))}"))
+
+
+def test_who_looks_at_a_clone_is_told_if_it_is_not_the_finished_one(tmp_path):
+    folder, record = tmp_path / "clone", tmp_path / "manifest.parquet"
+    finished = clone.clone(small(), folder, progress=None)
+    finished.to_parquet(record, index=False)
+    pd.testing.assert_frame_equal(clone.whole(folder, record), finished)
+    small().to_parquet(folder / "manifest.parquet", index=False)
+    with pytest.raises(ValueError, match="its run was not finished; run it again first"):
+        clone.whole(folder, record)
+    clone.clone(small(seed=1), folder, progress=None)
+    with pytest.raises(ValueError, match="not the one of manifest.parquet"):
+        clone.whole(folder, record)
+
+
+def test_a_damaged_manifest_is_an_error_that_says_what_to_do(tmp_path):
+    clone.clone(small(), tmp_path, progress=None)
+    path = tmp_path / "manifest.parquet"
+    for damaged in (path.read_bytes()[:-20], b"PAR1" + bytes(300) + b"PAR1", b""):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="manifest.parquet cannot be read: .* Bring it back from a copy, or rename"):
+            clone.clone(small(), tmp_path, progress=None)
+
+
+def test_the_rows_of_a_manifest_may_come_in_any_order(tmp_path):
+    manifest = small(shard=5)
+    shuffled = manifest.sample(frac=1, random_state=1).reset_index(drop=True)
+    a, b = clone.clone(manifest, tmp_path / "a", progress=None), clone.clone(shuffled, tmp_path / "b", progress=None)
+    assert a.set_index("path")["sha256"].to_dict() == b.set_index("path")["sha256"].to_dict()
+    assert clone.verify(tmp_path / "b") == {"missing": [], "damaged": [], "extra": []}
 
 
 def test_it_says_that_a_clone_stepped_aside(tmp_path, capsys):
@@ -428,12 +493,24 @@ def test_what_file_managers_leave_does_no_harm_and_stays(tmp_path):
         clone.clone(small(), tmp_path / "yours", progress=None)
 
 
-def test_a_second_run_on_the_folder_says_so(tmp_path):
-    with clone._alone(tmp_path):
+def test_a_second_run_on_the_folder_says_so(tmp_path, monkeypatch):
+    with folders.alone(tmp_path):
         with pytest.raises(BlockingIOError, match="another run is at work on"):
             clone.clone(small(), tmp_path, progress=None)
         assert in_child(lambda: clone.clone(small(), tmp_path, progress=None)) == 1
     clone.clone(small(), tmp_path, progress=None)
+    folder, opened = tmp_path / "moved", open
+
+    def slow(path, *mode):  # between the opening and the locking another run sets the folder aside
+        file = opened(path, *mode)
+        folder.rename(tmp_path / "aside")
+        return file
+
+    folder.mkdir()
+    monkeypatch.setattr(folders, "open", slow, raising=False)
+    with pytest.raises(BlockingIOError, match="another run is at work on"):
+        with folders.alone(folder):
+            pass
 
 
 def test_a_full_disk_is_a_clear_error_and_what_is_done_stays_good(whole, tmp_path, monkeypatch):
@@ -445,7 +522,8 @@ def test_a_full_disk_is_a_clear_error_and_what_is_done_stays_good(whole, tmp_pat
             raise OSError(errno.ENOSPC, "No space left on device")
         return generate.write(path, content)
 
-    monkeypatch.setattr(clone, "write", full)
+    for module in (clone, folders):
+        monkeypatch.setattr(module, "write", full)
     with pytest.raises(OSError, match=r"No space left on device. \d+ of 39 images were done.*stays good.*run again"):
         clone.clone(manifest, tmp_path, progress=None)
     done = {name: digest for name, digest in contents(tmp_path).items() if name.endswith((".png", ".tar"))}
@@ -478,8 +556,9 @@ def test_on_a_cluster_that_loses_a_worker_and_a_node_the_bytes_are_the_same(shar
     def sabotage():
         while len(list((tmp_path / "there").rglob("*.png" if not shard else "*.tar"))) < (90 if not shard else 3):
             time.sleep(0.01)
-        worker = next(p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] and p.info["cmdline"][0].startswith("ray::_make"))
-        worker.kill()
+        while not (at_work := [p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [""])[0].startswith("ray::_make")]):
+            pass  # between two tasks it has another name
+        at_work[0].kill()
         lost.append("worker")
         time.sleep(0.3)
         two_nodes.remove_node(doomed, allow_graceful=False)
@@ -532,6 +611,48 @@ def test_local_is_a_ray_of_its_own_whatever_the_environment_says(two_nodes, monk
     for _, address in clone.cluster.over(joined, [0], "local"):
         addresses.append(address)
     assert addresses and addresses[0] not in ("192.0.2.1:6379", two_nodes.address)
+
+
+def test_local_is_not_the_cluster_that_this_process_uses(two_nodes):
+    ray = pytest.importorskip("ray")
+    ray.init(two_nodes.address, log_to_driver=False)
+    try:
+        with pytest.raises(ValueError, match=r"this process uses one; ray.shutdown\(\) first"):
+            list(cluster.over(len, ["a"], "local"))
+    finally:
+        ray.shutdown()
+
+
+def test_after_an_error_nobody_works_on(two_nodes, tmp_path):
+    ray = pytest.importorskip("ray")
+
+    def work(task):
+        if task == 0:
+            raise KeyError("bad")
+        time.sleep(1)
+        (tmp_path / str(task)).touch()
+
+    ray.init(two_nodes.address, log_to_driver=False)
+    try:
+        with pytest.raises(KeyError):
+            list(cluster.over(work, range(8), two_nodes.address))
+        time.sleep(5)
+    finally:
+        ray.shutdown()
+    assert len(list(tmp_path.iterdir())) <= 2, "only what had begun"
+
+
+def test_a_users_model_is_named_so_that_every_node_finds_it(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "null").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert clone._anywhere("mine") == clone._anywhere("~/mine") == str(tmp_path / "mine")
+    assert [clone._anywhere(name) for name in ("null", "tiny-sd-v1", "owner/name")] == ["null", "tiny-sd-v1", "owner/name"]
+    tasks = []
+    monkeypatch.setattr(cluster, "over", lambda function, todo, *options: iter([tasks.append(task) or function(task) for task in todo]))
+    clone.clone(small(), Path("here"), progress=None)
+    assert {task[0] for task in tasks} == {tmp_path / "here"} and {task[3] for task in tasks} == {"null"}
 
 
 @pytest.mark.parametrize(("address", "kind", "said"), [

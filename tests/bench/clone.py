@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pandas as pd
 import psutil
-import ray
 
 from rldf_utils import clone, generate, grammar, results
 
@@ -40,7 +39,6 @@ def main(share: float = 1.0) -> None:
         begun = time.monotonic()
         manifest = clone.plan(classes, words, COUNTS, generate.Null().recipe, shard=SHARD)
         seconds["plan"] = time.monotonic() - begun
-        ray.init(num_cpus=psutil.cpu_count(), include_dashboard=False, log_to_driver=False)
         saboteur = threading.Thread(target=sabotage)
         saboteur.start()
         begun = time.monotonic()
@@ -48,7 +46,6 @@ def main(share: float = 1.0) -> None:
         seconds["make"] = time.monotonic() - begun
         done.set()
         saboteur.join()
-        ray.shutdown()
         begun = time.monotonic()
         report = clone.verify(Path(folder) / "clone")
         seconds["verify"] = time.monotonic() - begun
