@@ -649,10 +649,12 @@ def test_a_users_model_is_named_so_that_every_node_finds_it(tmp_path, monkeypatc
     monkeypatch.setenv("HOME", str(tmp_path))
     assert clone._anywhere("mine") == clone._anywhere("~/mine") == str(tmp_path / "mine")
     assert [clone._anywhere(name) for name in ("null", "tiny-sd-v1", "owner/name")] == ["null", "tiny-sd-v1", "owner/name"]
-    tasks = []
-    monkeypatch.setattr(cluster, "over", lambda function, todo, *options: iter([tasks.append(task) or function(task) for task in todo]))
-    clone.clone(small(), Path("here"), progress=None)
-    assert {task[0] for task in tasks} == {tmp_path / "here"} and {task[3] for task in tasks} == {"null"}
+    loaded = []
+    monkeypatch.setattr(clone, "from_recipe", lambda model, *rest: loaded.append(model) or generate.Null(batch=4))
+    for shard in (0, 5):
+        clone.clone(small(shard=shard).assign(model="mine"), Path(f"here {shard}"), progress=None)
+        assert clone.verify(tmp_path / f"here {shard}") == {"missing": [], "damaged": [], "extra": []}
+    assert set(loaded) == {str(tmp_path / "mine")}
 
 
 @pytest.mark.parametrize(("address", "kind", "said"), [
