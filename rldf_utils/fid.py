@@ -217,7 +217,8 @@ def survey(folder: Path, classes: Iterable[str] | None = None) -> Survey:
     for image in read_images(paths, folder):
         sizes.add(image.shape[1::-1])
         grey += bool((image == image[..., :1]).all())
-    formats = {path.suffix.lower().lstrip(".").replace("jpg", "jpeg") for path in paths}
+    usual = {"jpg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "tif": "tiff"}
+    formats = {usual.get(suffix, suffix) for suffix in {path.suffix.lower().lstrip(".") for path in paths}}
     return Survey(folder, tuple(map(str, paths)), tuple(sorted(sizes)), tuple(sorted(formats)), grey)
 
 

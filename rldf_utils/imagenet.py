@@ -143,24 +143,28 @@ def arrays(folder: Path, size: int, classes: Iterable[str] | None = None) -> tup
     Args:
         folder: one folder a class.
         size: edge in pixels; images are scaled to it (PIL, bicubic) by their shorter side and cut in the middle.
-        classes: the class ids to be read; None takes all there are.
+        classes: the class ids to be read; None takes all folders that hold images.
 
     Returns:
         pixels, uint8 (n, size, size, 3), read-only; labels, int64 (n,), positions in the third; class ids, sorted, which
         is torchvision's ImageFolder's order.
 
     Raises:
-        FileNotFoundError: no such folder, or no images in it.
+        FileNotFoundError: no such folder, or no images in it, or none of one of `classes`.
         ImageError: files that are no images; all are named and counted, none is dropped silently.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    names = sorted(classes) if classes is not None else class_folders(folder)
-    files = image_files(folder, names)
+    wanted = sorted(classes) if classes is not None else class_folders(folder)
+    files = image_files(folder, wanted)
+    found = [path.relative_to(folder).parts[0] for path in files]
+    names = sorted(set(found))
     if not files:
         raise FileNotFoundError(f"{folder} has no images in folders named by class")
-    labels = np.array([names.index(path.relative_to(folder).parts[0]) for path in files])
+    if classes is not None and (missing := sorted(set(wanted) - set(names))):
+        raise FileNotFoundError(f"{folder} has no images of {len(missing)} classes: {', '.join(missing[:5])}")
+    labels = np.searchsorted(names, found)
     stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
     path = CACHE.parent / "arrays" / f"{hashlib.sha256(repr((stamps, size)).encode()).hexdigest()[:16]}.npy"
     if not path.exists():

@@ -1,19 +1,33 @@
 """Which files of a folder are images."""
 
+import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}  #: of the formats that `perceive.read_image` reads
+#: of the formats that `perceive.read_image` reads, in any case
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+LEFT_OUT = (".", "__MACOSX")  #: how the names begin of what systems and archives leave
 
 
 def class_folders(folder: Path) -> list[str]:
     """Names of the folders in a folder, sorted, without those that systems and archives leave."""
-    return sorted(p.name for p in Path(folder).iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX")))
+    return sorted(p.name for p in Path(folder).iterdir() if p.is_dir() and not p.name.startswith(LEFT_OUT))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder, through links too, each folder once."""
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [name for name in folders if not name.startswith(LEFT_OUT)] if real not in seen else []
+        if real not in seen:
+            seen.add(real)
+            yield from (Path(place, name) for name in files if not name.startswith(LEFT_OUT))
 
 
 def image_files(folder: Path, classes: Iterable[str] | None = None) -> list[Path]:
-    """The image files below a folder, class by class, each class's sorted.
+    """The image files below a folder, class by class, each class's sorted; links are followed.
 
     What else lies there, such as a README.txt or Thumbs.db, is named in one warning; names that begin with a dot, and
     __MACOSX, are left out silently. A file with an image's suffix counts, whatever it holds.
@@ -22,17 +36,20 @@ def image_files(folder: Path, classes: Iterable[str] | None = None) -> list[Path
         classes: the subfolders to look at, in this order; None looks at the whole folder.
 
     Raises:
-        FileNotFoundError: no such folder, or subfolder.
+        FileNotFoundError: no such folder, or subfolder; images that are links to nothing.
     """
-    found, others = [], []
-    for root in [Path(folder) / name for name in classes] if classes is not None else [Path(folder)]:
+    folder, found, others = Path(folder), [], []
+    for root in [folder / name for name in classes] if classes is not None else [folder]:
         if not root.is_dir():
             raise FileNotFoundError(f"there is no folder {root}")
-        for path in sorted(root.rglob("*")):
-            inside = path.relative_to(root).parts
-            if not path.is_dir() and not any(part.startswith((".", "__MACOSX")) for part in inside):
-                (found if path.suffix.lower() in SUFFIXES else others).append(path)
+        for path in sorted(_files(root)):
+            (found if path.suffix.lower() in SUFFIXES else others).append(path)
+
+    def named(paths: list[Path]) -> str:
+        return ", ".join(path.relative_to(folder).as_posix() for path in paths[:5]) + ", ..." * (len(paths) > 5)
+
+    if lost := [path for path in found if not path.exists()]:
+        raise FileNotFoundError(f"{len(lost):,} of {len(found):,} images of {folder} are links to nothing: {named(lost)}")
     if others:
-        named = ", ".join(path.relative_to(folder).as_posix() for path in others[:5]) + ", ..." * (len(others) > 5)
-        warnings.warn(f"{folder} holds {len(others):,} files that are not taken for images: {named}", stacklevel=2)
+        warnings.warn(f"{folder.name} holds {len(others):,} files that are not taken for images: {named(others)}", stacklevel=2)
     return found

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from rldf_utils import grammar, imagenet, perceive
@@ -113,6 +114,28 @@ def test_a_folder_without_images_is_refused(tmp_path):
         imagenet.arrays(tmp_path, 64)
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         imagenet.arrays(tmp_path / "none", 64)
+
+
+def test_a_folder_without_images_is_no_class_and_a_class_without_is_an_error(tmp_path):
+    folder = imagenet.folder("tiny", "IN", "val", imagenet.classes("tiny").iloc[:2], tmp_path, 2)
+    names = imagenet.class_folders(folder)
+    make_folders(folder, ["docs", "1"])
+    (folder / "docs" / "licence.pdf").write_bytes(b"x")
+    with pytest.warns(UserWarning, match="val holds 1 files that are not taken for images: docs/licence.pdf"):
+        _, labels, found = imagenet.arrays(folder, 16)
+    assert found == names and labels.tolist() == [0, 0, 1, 1]
+    with pytest.raises(FileNotFoundError, match="val has no images of 1 classes: 1$"):
+        imagenet.arrays(folder, 16, [*names, "1"])
+
+
+def test_imagenet_s_odd_files(tmp_path):
+    """It holds a PNG named .JPEG and JPEGs in CMYK, which every reader of it must take."""
+    (tmp_path / "n02105855").mkdir()
+    Image.new("RGB", (20, 20), (9, 99, 199)).save(tmp_path / "n02105855" / "n02105855_2933.JPEG", "PNG")
+    Image.new("CMYK", (20, 20), (0, 255, 255, 0)).save(tmp_path / "n02105855" / "n02105855_3000.JPEG", "JPEG", quality=95)
+    Image.new("L", (20, 20), 50).save(tmp_path / "n02105855" / "n02105855_4000.JPEG", "JPEG")
+    pixels, _, _ = imagenet.arrays(tmp_path, 16)
+    assert np.abs(pixels.astype(int).mean((1, 2)) - [(9, 99, 199), (255, 0, 0), (50, 50, 50)]).max() <= 4
 
 
 def test_at_paper_scale_the_users_folder_is_checked(tmp_path, monkeypatch):

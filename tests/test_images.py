@@ -72,3 +72,32 @@ def test_a_broken_image_is_still_an_error(folder):
 def test_a_missing_class_is_named(folder):
     with pytest.raises(FileNotFoundError, match="there is no folder .*n9"):
         image_files(folder, ["n01443537", "n9"])
+
+
+def test_links_are_followed_and_a_loop_ends(folder, tmp_path):
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "n01443537").symlink_to(folder / "n01443537")
+    (linked / "n01484850").mkdir()
+    (linked / "n01484850" / "inside").symlink_to(folder / "n01484850")
+    (linked / "n01484850" / "again").symlink_to(linked)
+    (linked / "n01484850" / "other.png").symlink_to(folder / "n01443537" / "art_2.png")
+    names = [p.relative_to(linked).as_posix() for p in image_files(linked)]
+    assert names == [f"n01443537/art_{i}" for i in ("0.jpg", "1.JPEG", "2.png")] + [
+        f"n01484850/{p}" for p in ("inside/art_0.jpg", "inside/art_1.JPEG", "inside/art_2.png", "other.png")
+    ]
+    assert len(fid.survey(linked).files) == 7 and class_folders(linked) == ["n01443537", "n01484850"]
+
+
+def test_links_to_nothing_are_counted_and_named(folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(imagenet, "CACHE", tmp_path / "cache" / "images")
+    (folder / "n01443537" / "gone.jpg").symlink_to(folder / "moved.jpg")
+    for look in (image_files, fid.survey, lambda f: imagenet.arrays(f, 16)):
+        with pytest.raises(FileNotFoundError, match="1 of 7 images of .* are links to nothing: n01443537/gone.jpg"):
+            look(folder)
+
+
+def test_flat_folders(folder):
+    (folder / "n01443537" / "notes.txt").write_text("x")
+    with pytest.warns(UserWarning, match="n01443537 holds 1 files that are not taken for images: notes.txt"):
+        assert [p.name for p in image_files(folder / "n01443537")] == ["art_0.jpg", "art_1.JPEG", "art_2.png"]
