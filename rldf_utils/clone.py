@@ -23,6 +23,7 @@ from rldf_utils import cluster, shards
 from rldf_utils.folders import own, read, save
 from rldf_utils.generate import TextToImage, from_recipe, png
 from rldf_utils.grammar import Grammar
+from rldf_utils.images import SUFFIXES
 from rldf_utils.results import write
 
 RECIPE = ["model", "revision", "negative", "settings"]  #: the columns that `generate.from_recipe` takes
@@ -31,7 +32,7 @@ END = b"IEND\xaeB`\x82"  #: how a whole PNG file ends
 NAME = re.compile(r"\w(?:[\w .+-]*[\w+-])?")  #: what may name a folder: no disk, shell or tar reader takes it amiss
 LONGEST = 80  #: bytes of such a name; a tar file has room for 100 with the image's number
 TORN = re.compile(r"\..+\.(png|tar|parquet)\.\w+")  #: what `results.write` had not finished
-KINDS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".tar"}  #: what is `extra` if no row names it
+KINDS = SUFFIXES | {".tar"}  #: what is `extra` if no row names it
 
 
 def balanced(shape: Sequence[int], n: int, rng: np.random.Generator) -> np.ndarray:
