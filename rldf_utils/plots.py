@@ -10,6 +10,7 @@ import IPython.display
 import matplotlib.pyplot as plt
 import nltk
 import numpy as np
+from matplotlib.text import Text
 from PIL import Image
 
 from rldf_utils import sweep
@@ -31,13 +32,21 @@ def use_style() -> None:
     plt.rcParams.update(STYLE)
 
 
+def as_written(figure: plt.Figure) -> plt.Figure:
+    """Show the figure's texts as they are: dollar signs in file names and words are no formula. Labels of log axes are drawn later."""
+    for text in figure.findobj(Text):
+        if text.get_text():
+            text.set_parse_math(False)
+    return figure
+
+
 def save_figure(figure: plt.Figure, folder: Path, name: str) -> Path:
     """Write folder/name.png, whole or not at all, show that very file in the notebook, and return its path.
 
     The file has a palette of 256 colours: a quarter of the bytes, and the difference is not seen.
     """
     buffer, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(buffer, format="png")
+    as_written(figure).savefig(buffer, format="png")
     plt.close(figure)
     picture = Image.open(buffer, formats=["PNG"]).convert("RGB")
     picture.quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
@@ -65,7 +74,7 @@ def image_grid(images: Sequence[np.ndarray], titles: Sequence[str] | None = None
             ax.add_patch(plt.Rectangle((-0.5, -0.5), image.shape[1], image.shape[0], fill=False, ec="#009e73", lw=4))
     if suptitle:
         figure.suptitle(suptitle)
-    return figure
+    return as_written(figure)
 
 
 def side_by_side(rows: dict[str, Sequence[Sequence[np.ndarray]]], titles: Sequence[str], size: float = 0.75) -> plt.Figure:
