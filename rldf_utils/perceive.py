@@ -231,18 +231,22 @@ class Clip:
             open_clip's own such as "ViT-L-14" together with `pretrained`, such as "openai".
         batch: images a forward pass; the tail is padded, so that an embedding does not depend on its neighbours.
 
+    Attributes:
+        renders_only: whether notebook A1 trained it, on renders of the small world and nothing else.
+
     Raises:
         FileNotFoundError: no such folder and no `pretrained` tag.
     """
 
     def __init__(self, model: str | Path = "tiny-clip", pretrained: str | None = None, *, batch: int = 32, device: str | None = None):
         self.device, self.batch = device or ("cuda" if torch.cuda.is_available() else "cpu"), batch
-        name, self.fingerprint = str(model), f"{model}:{pretrained}"
+        name, self.fingerprint, self.renders_only = str(model), f"{model}:{pretrained}", False
         if pretrained is None:
             folder = Path(model) if Path(model).is_dir() else MODELS / name
             if not folder.is_dir():
                 raise FileNotFoundError(f"there is no model folder {folder}; for open_clip's own {name} give a pretrained tag as well")
             name, self.fingerprint = f"local-dir:{folder}", fingerprint(folder)
+            self.renders_only = (folder / "training.json").is_file()
         model, _, self.preprocess = open_clip.create_model_and_transforms(name, pretrained=pretrained, device=self.device)
         self.model, self.tokenize = model.eval(), open_clip.get_tokenizer(name)
         self._texts: dict[tuple[str, ...], np.ndarray] = {}

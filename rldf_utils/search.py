@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from rldf_utils import agents, rewards, sweep
+from rldf_utils import agents, outside, rewards, sweep
 from rldf_utils.agents import Trajectory, run
 from rldf_utils.arguments import integer, real
 from rldf_utils.env import RLDFEnv
@@ -38,6 +38,7 @@ class Feedback:
             raise ValueError("the image must be uint8 (height, width, 3); read a file with perceive.read_image")
         self.model, self.clip, self.grammar, self.kind, self.seed = model, clip, grammar, reward, integer("seed", seed)
         grammar.limited(READ_STATES, "reading pictures against every sentence")
+        outside.warn({"the input": image}, clip)
         self.target_embedding = clip.embed_images([image])[0]
         self.target: Percept = clip.read(self.target_embedding[None], grammar)[0]  # Algorithm 1, line 2
         self.env = RLDFEnv(grammar, self.target.encoding, self.reward)
