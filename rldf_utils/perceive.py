@@ -15,7 +15,7 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
-from rldf_utils.grammar import Encoding, Grammar
+from rldf_utils.grammar import READ_STATES, Encoding, Grammar
 from rldf_utils.results import MODELS, fingerprint, located
 
 transformers_logging.set_verbosity_error()  # it warns that a captioner is given no text to go on from
@@ -281,6 +281,7 @@ class Clip:
         A word's probability is the sum over the sentences that hold it of softmax(scale x cosine). The encoding is the
         likeliest word of each axis.
         """
+        grammar.limited(READ_STATES, "reading pictures against every sentence")
         texts = self.embed_texts([grammar.surface(state) for state in grammar.states()])
         logits = self.model.logit_scale.exp().item() * embeddings @ texts.T
         p = np.exp(logits - logits.max(1, keepdims=True)).astype(np.float64)
