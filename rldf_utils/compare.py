@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 
 from rldf_utils.results import RESULTS, ROOT, SCALES, provenance, write
@@ -41,13 +42,16 @@ def is_number(value) -> bool:
 
 
 def tolerance(name: str, committed: Mapping, others: list[Mapping]) -> float:
-    """How far a number may lie from the committed one: `FACTOR` times the largest difference measured.
+    """How far a number may lie from the committed one: `FACTOR` times the largest difference measured, or a last digit.
 
     Args:
         committed, others: name -> value, of the committed run and of those that the comparison counts.
     """
-    differences = [abs(run[name] - committed[name]) for run in others if is_number(run.get(name))]
-    return max(FACTOR * max(differences, default=0.0), ROUNDING * abs(committed[name]))
+    value = committed[name]
+    differences = [abs(run[name] - value) for run in others if is_number(run.get(name))]
+    places = -Decimal(repr(value)).as_tuple().exponent
+    last_digit = 1.01 * 10**-places if isinstance(value, float) and 3 <= places <= 6 else 0.0  # of a number rounded for reading
+    return max(FACTOR * max(differences, default=0.0), ROUNDING * abs(value), last_digit)
 
 
 def kind(value) -> str:

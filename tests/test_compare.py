@@ -27,6 +27,8 @@ def test_tolerance_is_three_times_the_largest_measured_difference():
     others = [{"a": 1.2}, {"a": 0.9}, {"b": 5.0}]
     assert compare.tolerance("a", {"a": 1.0}, others) == pytest.approx(0.6)
     assert compare.tolerance("a", {"a": 2.0}, []) == pytest.approx(2e-6), "without a spread, the last digits of single precision"
+    assert compare.tolerance("a", {"a": 0.00831}, []) == pytest.approx(1.01e-5), "or the last digit of a rounded number"
+    assert compare.tolerance("a", {"a": 480}, []) == pytest.approx(4.8e-4), "a count is exact"
 
 
 @pytest.mark.parametrize(("ours", "lines"), [
