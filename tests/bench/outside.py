@@ -9,11 +9,13 @@ stand-ins of Table 1, and pictures by both diffusion models. AUC: how often a ph
 import io
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import skimage
+import torch
 from PIL import Image, ImageOps
 from scipy.special import logsumexp
 from scipy.stats import mannwhitneyu
@@ -26,6 +28,7 @@ Images = list[np.ndarray]
 PACKAGED = """astronaut.png brick.png camera.png cell.png chelsea.png clock_motion.png coffee.png coins.png grass.png
               gravel.png hubble_deep_field.jpg ihc.png microaneurysms.png moon.png motorcycle_left.png page.png retina.jpg
               rocket.jpg text.png""".split()
+CHOSEN = f"EfficientNet-Lite0: 1 - cosine with the mean of {outside.RENDERS} renders"
 RNG = np.random.default_rng(20)
 
 
@@ -73,66 +76,68 @@ def sentences(words: grammar.Grammar, n: int) -> list[str]:
     return [words.surface(tuple(int(RNG.integers(k)) for k in words.shape)) for _ in range(n)]
 
 
-def small_world(seed: int) -> dict[str, Images]:
-    renders = [outside.random_render(RNG, seed + i) for i in range(300)]
-    some, plain = renders[:200], sentences(BASE, 200)
+def small_world(seed: int, n: int) -> dict[str, Images]:
+    renders = [outside.random_render(RNG, seed + i) for i in range(3 * n)]
+    some, plain = renders[:n], sentences(BASE, 2 * n)
     sets = {"renders, all axes": renders}
     sets["renders, base world"] = [world.render(BASE.decode(BASE.parse(s)), seed + 10**6 + i) for i, s in enumerate(plain)]
     sets |= {f"JPEG, quality {q}": [jpeg(image, q) for image in some] for q in (30, 50, 75, 90)}
     sets |= {f"scaled to {edge} px": [scaled(image, edge) for image in some] for edge in (32, 48, 96, 128, 256, 512)}
     sets["256 px, then JPEG 75"] = [jpeg(scaled(image, 256), 75) for image in some]
-    sets["screenshots"] = [screenshot(image) for image in some]
+    sets["screenshots"] = [screenshot(image) for image in renders[: 2 * n]]
     for name in imagenet.SETS:
-        nouns = RNG.choice(list(world.nouns()), 100)
+        nouns = RNG.choice(list(world.nouns()), n)
         sets[f"stand-in of {name}"] = [imagenet.picture(name, noun, np.random.default_rng([seed, i])) for i, noun in enumerate(nouns)]
     for name in ("tiny-sd-v1", "tiny-sd-v2"):
         model = generate.Diffusers(name)
         for words, label in ((BASE, "base world"), (FULL, "all axes")):
-            prompts = sentences(words, 104)
-            parts = [model(prompts[i : i + 8], range(seed % 2**30 + i, seed % 2**30 + i + 8)) for i in range(0, 104, 8)]
+            prompts, first = sentences(words, n), seed % 2**30
+            parts = [model(prompts[i : i + 8], range(first + i, first + min(i + 8, n))) for i in range(0, n, 8)]
             sets[f"{name}, {label}"] = list(np.concatenate(parts))
     return sets
 
 
-def candidates() -> dict[str, Callable[[Images], np.ndarray]]:
-    """Name -> function of images that is higher for stranger ones."""
-    clip, network = perceive.clip("tiny"), fid.network("tiny")
+@dataclass
+class Seen:
+    """What the scores look at: of images (n, 64, 64, 3), tiny-clip's embeddings and EfficientNet-Lite0's features, unit vectors."""
+
+    pixels: np.ndarray
+    embeddings: np.ndarray
+    features: np.ndarray
+
+
+def scores(clip: perceive.Clip) -> tuple[Callable[[Images], Seen], dict[str, Callable[[Seen], np.ndarray]]]:
+    """A function that looks at images, and name -> function of what it saw that is higher for stranger images."""
+    network, centre = outside._centre()
+
+    def look(images: Images) -> Seen:
+        pixels = np.stack([np.asarray(ImageOps.fit(Image.fromarray(image), (64, 64), Image.Resampling.BICUBIC)) for image in images])
+        features = fid.features(list(pixels), network)
+        return Seen(pixels, clip.embed_images(images), features / np.linalg.norm(features, axis=1, keepdims=True))
+
     texts = clip.embed_texts([BASE.surface(state) for state in BASE.states()])
     scale = clip.model.logit_scale.exp().item()
-    renders = [outside.random_render(RNG, outside.SEEDS + 10**6 + i) for i in range(500)]
-    seen, known = clip.embed_images(renders), fid.features(renders[: outside.RENDERS], network)
-    known /= np.linalg.norm(known, axis=1, keepdims=True)
-    mean, inverse = seen.mean(0), np.linalg.inv(np.cov(seen.T) + 1e-4 * np.eye(seen.shape[1]))
+    known = look([outside.random_render(RNG, outside.SEEDS + 10**6 + i) for i in range(500)])
+    mean, inverse = known.embeddings.mean(0), np.linalg.inv(np.cov(known.embeddings.T) + 1e-4 * np.eye(known.embeddings.shape[1]))
     vae = generate.Diffusers("tiny-sd-v1").pipe.vae
 
-    def at_64(images: Images) -> np.ndarray:
-        return np.stack([np.asarray(ImageOps.fit(Image.fromarray(image), (64, 64), Image.Resampling.BICUBIC)) for image in images])
-
-    def mahalanobis(images: Images) -> np.ndarray:
-        away = clip.embed_images(images) - mean
-        return np.einsum("ni,ij,nj->n", away, inverse, away)
-
-    def uneven(images: Images) -> np.ndarray:
-        grey = at_64(images).mean(3)
+    def uneven(seen: Seen) -> np.ndarray:
+        grey = seen.pixels.mean(3)
         return (np.abs(np.diff(grey, axis=1)) > 2).mean((1, 2)) + (np.abs(np.diff(grey, axis=2)) > 2).mean((1, 2))
 
-    def error(images: Images) -> np.ndarray:
-        x = generate.torch.from_numpy(at_64(images)).permute(0, 3, 1, 2) / 127.5 - 1
+    def error(seen: Seen) -> np.ndarray:
+        x = torch.from_numpy(seen.pixels).permute(0, 3, 1, 2) / 127.5 - 1
         return ((vae.decode(vae.encode(x).sample).sample - x) ** 2).mean((1, 2, 3)).numpy()
 
-    def nearest(images: Images) -> np.ndarray:
-        found = fid.features(list(at_64(images)), network)
-        return 1 - (found / np.linalg.norm(found, axis=1, keepdims=True) @ known.T).max(1)
-
-    return {
-        "tiny-clip: best cosine over the base world's sentences, negative": lambda images: -(clip.embed_images(images) @ texts.T).max(1),
-        "tiny-clip: energy of its logits": lambda images: -logsumexp(scale * clip.embed_images(images) @ texts.T, axis=1),
-        "tiny-clip: distance to the nearest of 500 renders": lambda images: 1 - (clip.embed_images(images) @ seen.T).max(1),
-        "tiny-clip: Mahalanobis distance to 500 renders": mahalanobis,
+    return look, {
+        "tiny-clip: best cosine over the base world's sentences, negative": lambda seen: -(seen.embeddings @ texts.T).max(1),
+        "tiny-clip: energy of its logits": lambda seen: -logsumexp(scale * seen.embeddings @ texts.T, axis=1),
+        "tiny-clip: distance to the nearest of 500 renders": lambda seen: 1 - (seen.embeddings @ known.embeddings.T).max(1),
+        "tiny-clip: Mahalanobis distance to 500 renders": lambda seen: (((away := seen.embeddings - mean) @ inverse) * away).sum(1),
         "pixels: share of neighbours more than 2 grey levels apart": uneven,
         "tiny-sd-v1's autoencoder: squared error": error,
-        f"EfficientNet-Lite0: distance to the nearest of {outside.RENDERS} renders": nearest,
-        f"EfficientNet-Lite0: 1 - cosine with the mean of {outside.RENDERS} renders (`outside.strangeness`)": outside.strangeness,
+        "EfficientNet-Lite0: distance to the nearest of 500 renders": lambda seen: 1 - (seen.features @ known.features.T).max(1),
+        CHOSEN: lambda seen: 1 - seen.features @ centre,
     }
 
 
@@ -141,35 +146,34 @@ def auc(high: np.ndarray, low: np.ndarray) -> float:
 
 
 def main() -> None:
-    chosen = np.concatenate([outside.strangeness(images) for images in small_world(HELD_OUT + 10**7).values()])
-    print(f"99 % of those that the threshold rests on lie below {np.quantile(chosen, 0.99):.3f}; it is {outside.THRESHOLD}", flush=True)
-    photos, inside = photographs(sys.argv[1:]), small_world(HELD_OUT + 10**8)
-    comparison, rows = [], []
-    for name, score in candidates().items():
-        high, low = ({k: score(v) for k, v in sets.items()} for sets in (photos, inside))
-        all_high, all_low = np.concatenate(list(high.values())), np.concatenate(list(low.values()))
-        drawn = np.concatenate([v for k, v in low.items() if "tiny-sd" not in k])
-        limit = np.quantile(all_low, 0.99)
-        comparison.append({"score": name, "AUC": auc(all_high, all_low), "AUC, renders only": auc(all_high, drawn)}
-                          | {f"AUC, {k}": auc(v, all_low) for k, v in high.items() if k != "faces"}
-                          | {"photographs found at 1 % false alarms": (all_high > limit).mean()})  # fmt: skip
-        print(comparison[-1], flush=True)
-    for kind, sets in (("photographs", high), ("small world", low)):  # the last score is the one that was chosen
-        for name, scores in [*sets.items(), ("all", np.concatenate(list(sets.values())))]:
-            beyond = int((scores > outside.THRESHOLD).sum())
-            bounds = judge.wilson(beyond, len(scores))
-            rows.append({"kind": kind, "set": name, "n": len(scores), "median": np.median(scores), "beyond": beyond,
-                         "share": beyond / len(scores), "low": bounds[0], "high": bounds[1]})  # fmt: skip
-    parts = [outside.strangeness(crops(image)) for images in photos.values() for image in images]
-    table, scores = pd.DataFrame(rows), pd.DataFrame(comparison)
-    folder = results.RESULTS / "bench"
+    rested = np.concatenate([outside.strangeness(images) for images in small_world(HELD_OUT + 10**7, 40).values()])
+    below = f"99 % of another such small world, of other seeds, lie below {np.quantile(rested, 0.99):.3f}"
+    photos, inside = photographs(sys.argv[1:]), small_world(HELD_OUT + 10**8, 104)
+    look, candidates = scores(perceive.clip("tiny"))
+    high, low = ({name: look(images) for name, images in sets.items()} for sets in (photos, inside))
+    comparison = []
+    for name, score in candidates.items():
+        strange, known = ({k: score(seen) for k, seen in sets.items()} for sets in (high, low))
+        strangers, knowns = np.concatenate(list(strange.values())), np.concatenate(list(known.values()))
+        drawn = np.concatenate([values for k, values in known.items() if "tiny-sd" not in k])
+        comparison.append({"score": name, "AUC": auc(strangers, knowns), "AUC, renders only": auc(strangers, drawn)}
+                          | {f"AUC, {k}": auc(values, knowns) for k, values in strange.items()}
+                          | {"found at 1 % false alarms": (strangers > np.quantile(knowns, 0.99)).mean()})  # fmt: skip
+    rows = []
+    for kind, sets in (("photographs", strange), ("small world", known)):  # the last score is the one that was chosen
+        for name, values in [*sets.items(), ("all", np.concatenate(list(sets.values())))]:
+            beyond = int((values > outside.THRESHOLD).sum())
+            bounds = judge.wilson(beyond, len(values))
+            rows.append({"kind": kind, "set": name, "n": len(values), "median": np.median(values), "beyond": beyond,
+                         "share": beyond / len(values), "low": bounds[0], "high": bounds[1]})  # fmt: skip
+    parts = [crops(image) for images in photos.values() for image in images]
+    found = outside.strangeness([crop for part in parts for crop in part]) > outside.THRESHOLD
+    table, folder = pd.DataFrame(rows), results.RESULTS / "bench"
     results.write(folder / "outside.csv", table.to_csv(index=False, float_format="%.4g"))
-    found = np.concatenate(parts) > outside.THRESHOLD
     text = (
-        f"{__doc__}\n{scores.to_markdown(index=False, floatfmt='.3f')}\n\nThe chosen score, threshold {outside.THRESHOLD} "
-        f"(99 % of another such small world, other seeds, lie below {np.quantile(chosen, 0.99):.3f}; photographs were not asked):\n\n"
-        f"{table.to_markdown(index=False, floatfmt='.3g')}\n\nOf {len(found)} crops of the {len(parts)} photographs, "
-        f"{found.mean():.1%} lie beyond it.\n\n{results.provenance()['machine']}\n"
+        f"{__doc__}\n{pd.DataFrame(comparison).to_markdown(index=False, floatfmt='.3f')}\n\nThe last was chosen: `outside.strangeness`, "
+        f"beyond {outside.THRESHOLD}. {below}; photographs had no say in it.\n\n{table.to_markdown(index=False, floatfmt='.3g')}\n\n"
+        f"Of {len(found)} crops of the {len(parts)} photographs, {found.mean():.1%} lie beyond it.\n\n{results.provenance()['machine']}\n"
     )
     results.write(folder / "outside.md", text)
     print(text)
