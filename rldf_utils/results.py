@@ -99,7 +99,7 @@ def folder(scale: str, notebook: str) -> Path:
 
 
 def upstream(scale: str, notebook: str, name: str) -> Path:
-    """A file that another notebook wrote, or the folder of a clone; `save_metrics` records what was read.
+    """A file that another notebook wrote, or a folder; `save_metrics` records the sha256 of what was read, if a file.
 
     Raises:
         FileNotFoundError: it is not there; the message names the notebook to run first.
@@ -110,8 +110,8 @@ def upstream(scale: str, notebook: str, name: str) -> Path:
         if RESULTS != ROOT / "results":
             first = f"notebooks/{notebook}.ipynb at the same SCALE and RLDF_RESULTS"
         raise FileNotFoundError(f"{name} of {notebook} is missing at SCALE={scale}. Run first: {first}")
-    file = path / "manifest.parquet" if path.is_dir() else path
-    _read[f"{notebook}/{file.relative_to(path.parent).as_posix()}"] = _sha256(file)[:16]
+    if path.is_file():
+        _read[f"{notebook}/{name}"] = _sha256(path)[:16]
     return path
 
 
