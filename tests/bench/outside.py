@@ -146,9 +146,9 @@ def auc(high: np.ndarray, low: np.ndarray) -> float:
 
 
 def main() -> None:
-    rested = np.concatenate([outside.strangeness(images) for images in small_world(HELD_OUT + 10**7, 40).values()])
+    rested = np.concatenate([outside.strangeness(images) for images in small_world(HELD_OUT + 10**7, 12).values()])
     below = f"99 % of another such small world, of other seeds, lie below {np.quantile(rested, 0.99):.3f}"
-    photos, inside = photographs(sys.argv[1:]), small_world(HELD_OUT + 10**8, 104)
+    photos, inside = photographs(sys.argv[1:]), small_world(HELD_OUT + 10**8, 32)
     look, candidates = scores(perceive.clip("tiny"))
     high, low = ({name: look(images) for name, images in sets.items()} for sets in (photos, inside))
     comparison = []
