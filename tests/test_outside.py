@@ -48,7 +48,7 @@ def jpeg(image, edge):
 
 
 def test_photographs_are_told_from_renders_and_pictures(photographs, renders, pictures):
-    """As measured on more of each: 94 % of photographs and under 1 % of renders lie beyond the threshold; AUC 0.995."""
+    """On more of each: results/bench/outside.md."""
     strange = outside.strangeness(photographs)
     known = outside.strangeness(renders + pictures + [jpeg(r, edge) for r, edge in zip(renders[:24], [48, 96, 300, 512] * 6, strict=True)])
     assert np.mean(strange[:, None] > known) > 0.99
