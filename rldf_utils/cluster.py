@@ -54,11 +54,14 @@ def over(function: Callable, tasks: Iterable, address: str = "", gpu: bool = Fal
 
 
 def _answers(address: str) -> None:
-    """Whether somebody listens at host:port; Ray itself would wait for minutes."""
+    """Whether a gRPC server, as Ray's head is, answers at host:port; Ray itself would wait for minutes, or for ever."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         raise ValueError(f"RAY_ADDRESS = {address!r} is not legal; give 'local', or host:port of a cluster (ray start --head prints it)")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=5) as connection:
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")  # HTTP/2's preface, empty SETTINGS
+            if connection.recv(9)[3:4] != b"\4":  # its answer begins with SETTINGS too
+                raise OSError("something other than Ray listens there")
     except (OSError, OverflowError) as error:
-        raise ConnectionError(f"RAY_ADDRESS = {address!r}: nobody answers there ({error}); is the cluster up? (ray start --head)") from None
+        raise ConnectionError(f"RAY_ADDRESS = {address!r}: no Ray answers there ({error}); is the cluster up? (ray start --head)") from None

@@ -5,14 +5,13 @@ chain, other processors. Their spread is the tolerance.
 """
 
 import argparse
-import hashlib
 import json
 import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 
-from rldf_utils.results import RESULTS, ROOT, SCALES, provenance, write
+from rldf_utils.results import RESULTS, ROOT, SCALES, provenance, sha256, write
 
 REFERENCE = ROOT / "results" / "reference.json"
 FACTOR = 3  #: tolerance: this many times the largest difference between the committed run and the others
@@ -98,7 +97,7 @@ def made_here(folder: Path) -> dict | None:
         run = json.loads((folder / "run.json").read_text())
     except FileNotFoundError:
         return None
-    return run if run["metrics"] == hashlib.sha256((folder / "metrics.json").read_bytes()).hexdigest() else None
+    return run if run["metrics"] == sha256(folder / "metrics.json") else None
 
 
 def report(scale: str, results: Path = RESULTS, reference: Path = REFERENCE) -> tuple[list[str], bool]:

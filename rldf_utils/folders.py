@@ -12,9 +12,8 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
+from rldf_utils.images import LEFT_OUT
 from rldf_utils.results import write
-
-LITTER = {"Thumbs.db", "desktop.ini"}  #: what file managers leave; names that begin with a dot are not looked at either
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -79,7 +78,7 @@ def _rename(path: Path, to: Path) -> None:
 def _known(manifest: pd.DataFrame, place: Path, begin: bool) -> pd.DataFrame:
     """The manifest of a folder; if it holds none the given one, written if it is to begin there, else without its rows."""
     if not (place / "manifest.parquet").exists():
-        if strangers := [p.name for p in place.iterdir() if not p.name.startswith(".") and p.name not in LITTER]:
+        if strangers := [p.name for p in place.iterdir() if not p.name.startswith(LEFT_OUT)]:
             raise ValueError(f"{place} has no manifest but holds {', '.join(sorted(strangers)[:3])}; take an empty folder")
         if not begin:
             return manifest[:0]

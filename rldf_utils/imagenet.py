@@ -132,8 +132,9 @@ def folder(scale: str, name: str, split: str, table: pd.DataFrame, into: Path, e
     for class_id, noun in zip(table["class_id"], table["noun"], strict=True):
         for i in range(each):
             rng = np.random.default_rng([i, *f"{name} {split} {class_id}".encode()])
-            path = into / name / split / class_id / f"{class_id}_{i:06d}.png"
-            write(path, png(picture(name, noun.split("/")[0], rng)))
+            write(into / name / split / class_id / f"{class_id}_{i:06d}.png", png(picture(name, noun.split("/")[0], rng)))
+        for surplus in sorted((into / name / split / class_id).glob("*.png"))[each:]:  # of a run with more
+            surplus.unlink()
     return into / name / split
 
 

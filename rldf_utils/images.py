@@ -7,7 +7,7 @@ from pathlib import Path
 
 #: of the formats that `perceive.read_image` reads, in any case
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-LEFT_OUT = (".", "__MACOSX")  #: how the names begin of what systems and archives leave
+LEFT_OUT = (".", "__MACOSX", "Thumbs.db", "desktop.ini")  #: how the names begin of what systems and archives leave
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -29,8 +29,7 @@ def _files(folder: Path) -> Iterator[Path]:
 def image_files(folder: Path, classes: Iterable[str] | None = None) -> list[Path]:
     """The image files below a folder, class by class, each class's sorted; links are followed.
 
-    What else lies there, such as a README.txt or Thumbs.db, is named in one warning; names that begin with a dot, and
-    __MACOSX, are left out silently. A file with an image's suffix counts, whatever it holds.
+    What else lies there, such as a README.txt, is named in one warning; what begins as `LEFT_OUT` says is left out silently. A file with an image's suffix counts, whatever it holds.
 
     Args:
         classes: the subfolders to look at, in this order; None looks at the whole folder.

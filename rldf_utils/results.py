@@ -111,7 +111,7 @@ def upstream(scale: str, notebook: str, name: str) -> Path:
             first = f"notebooks/{notebook}.ipynb at the same SCALE and RLDF_RESULTS"
         raise FileNotFoundError(f"{name} of {notebook} is missing at SCALE={scale}. Run first: {first}")
     if path.is_file():
-        _read[f"{notebook}/{name}"] = _sha256(path)[:16]
+        _read[f"{notebook}/{name}"] = sha256(path)[:16]
     return path
 
 
@@ -131,14 +131,15 @@ def write(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Of a file's content, as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(folder: Path, files: list[Path]) -> str:
     """sha256 over the names below the folder, and the contents, of files."""
-    lines = [f"{path.relative_to(folder).as_posix()} {_sha256(path)}\n" for path in sorted(files)]
+    lines = [f"{path.relative_to(folder).as_posix()} {sha256(path)}\n" for path in sorted(files)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 
@@ -240,6 +241,6 @@ def save_metrics(path: Path, metrics: dict, parameters: dict, started: float, mo
     record = {"parameters": parameters, "models": models or {}, "inputs": dict(sorted(_read.items())), "metrics": metrics}
     record = json.loads(json.dumps(record, default=float, allow_nan=False))
     write(path / "metrics.json", json.dumps(record, indent=1) + "\n")
-    run = {"seconds": round(time.monotonic() - started, 1), "metrics": _sha256(path / "metrics.json"), **provenance()}
+    run = {"seconds": round(time.monotonic() - started, 1), "metrics": sha256(path / "metrics.json"), **provenance()}
     write(path / "run.json", json.dumps(run, indent=1) + "\n")
     return record

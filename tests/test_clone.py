@@ -2,13 +2,16 @@
 
 import errno
 import hashlib
+import http.server
 import io
 import itertools
+import json
 import multiprocessing
 import os
 import random
 import shutil
 import signal
+import socketserver
 import tarfile
 import threading
 import time
@@ -194,8 +197,8 @@ def test_webdataset_reads_the_shards_back(tmp_path):
     samples = list(webdataset.WebDataset(tars, shardshuffle=False).decode("pil"))
     assert len(samples) == len(finished)
     for sample in samples:
-        row = finished.loc[sample["json"]["path"]]
-        assert same(row, sample["png"], sample["cls"]) and sample["json"]["prompt"] == row["prompt"]
+        row = finished.loc[sample["json"].pop("path")]
+        assert same(row, sample["png"], sample["cls"]) and sample["json"] == json.loads(row.drop("sha256").to_json())
 
 
 def test_hugging_face_datasets_reads_both_layouts_back(tmp_path, offline):
@@ -208,6 +211,7 @@ def test_hugging_face_datasets_reads_both_layouts_back(tmp_path, offline):
         assert len(found) == len(rows)
         for sample, (_, row) in zip(found, rows.iterrows(), strict=True):
             assert same(row, sample["png" if shard else "image"], sample["cls" if shard else "label"])
+            assert not shard or sample["json"] == json.loads(row.drop("sha256").to_json())
 
 
 def test_a_shard_with_a_wrong_class_or_row_is_made_again(tmp_path):
@@ -658,8 +662,8 @@ def test_a_users_model_is_named_so_that_every_node_finds_it(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(("address", "kind", "said"), [
-    ("127.0.0.1:9", ConnectionError, "nobody answers there"), ("nowhere.invalid:6379", ConnectionError, "nobody answers there"),
-    ("127.0.0.1:99999999", ConnectionError, "nobody answers there"), ("elsewhere", ValueError, "host:port of a cluster"),
+    ("127.0.0.1:9", ConnectionError, "no Ray answers there"), ("nowhere.invalid:6379", ConnectionError, "no Ray answers there"),
+    ("127.0.0.1:99999999", ConnectionError, "no Ray answers there"), ("elsewhere", ValueError, "host:port of a cluster"),
     ("127.0.0.1", ValueError, "host:port of a cluster")])  # fmt: skip
 def test_an_address_where_nobody_answers_is_said_at_once(address, kind, said):
     pytest.importorskip("ray")
@@ -667,3 +671,13 @@ def test_an_address_where_nobody_answers_is_said_at_once(address, kind, said):
     with pytest.raises(kind, match=said):
         list(clone.cluster.over(len, ["a"], address))
     assert time.monotonic() - begun < 20
+
+
+@pytest.mark.parametrize("server", [http.server.BaseHTTPRequestHandler, socketserver.BaseRequestHandler])
+def test_something_else_than_ray_is_said_at_once(server):
+    pytest.importorskip("ray")
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), server) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        with pytest.raises(ConnectionError, match="no Ray answers there"):
+            list(clone.cluster.over(len, ["a"], f"127.0.0.1:{other.server_address[1]}"))
+        other.shutdown()
