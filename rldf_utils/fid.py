@@ -26,6 +26,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from scipy.linalg import LinAlgError, cholesky, eigvalsh, svdvals
 from scipy.linalg.blas import dsyrk, dtrmm
 
+from rldf_utils import stats
 from rldf_utils.images import image_files
 from rldf_utils.perceive import read_images
 from rldf_utils.results import CACHE, write
@@ -109,18 +110,6 @@ def kernel(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     without_y = total_x / (n * (n - 1)) + (total_y - 2 * own_y) / ((m - 1) * (m - 2)) - 2 * (cross - cross_y) / (n * (m - 1))
     error = 1.96 * np.sqrt((n - 1) * without_x.var() + (m - 1) * without_y.var())
     return float(value), float(value - error), float(value + error)
-
-
-def bootstrap(x: np.ndarray, y: np.ndarray, rng: np.random.Generator, draws: int = 40) -> tuple[float, float]:
-    """95 % interval of FID by the basic bootstrap over the images of both sets.
-
-    A resampled set holds copies, which raises FID much as its bias at finite n does; the basic interval, the percentiles
-    mirrored at the value, takes that bias off. So it may lie below the value itself.
-    """
-    value = frechet(x, y)
-    drawn = [frechet(x[rng.integers(len(x), size=len(x))], y[rng.integers(len(y), size=len(y))]) for _ in range(draws)]
-    high, low = 2 * value - np.percentile(drawn, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def bias_curve(x: np.ndarray, y: np.ndarray, rng: np.random.Generator, points: int = 6, repeats: int = 5) -> pd.DataFrame:
@@ -271,7 +260,7 @@ def distance(ours: Survey, other: Survey, network: Network, rng: np.random.Gener
         raise ValueError(f"both sets are the folder {ours.folder}; its distance to itself is 0 whatever it holds")
     x, y = features(ours, network), features(other, network)
     kid, kid_low, kid_high = kernel(x, y)
-    low, high = bootstrap(x, y, rng, draws)
+    low, high = stats.basic_bootstrap(frechet, x, y, rng, draws)
     return {"fid": frechet(x, y), "fid_low": low, "fid_high": high, "kid": kid, "kid_low": kid_low, "kid_high": kid_high,
             "n": len(x), "n_other": len(y), "features": x.shape[1], "network": network.name, "resize": network.size,
             "images": str(ours), "other_images": str(other)}  # fmt: skip

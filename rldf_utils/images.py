@@ -29,7 +29,8 @@ def _files(folder: Path) -> Iterator[Path]:
 def image_files(folder: Path, classes: Iterable[str] | None = None) -> list[Path]:
     """The image files below a folder, class by class, each class's sorted; links are followed.
 
-    What else lies there, such as a README.txt, is named in one warning; what begins as `LEFT_OUT` says is left out silently. A file with an image's suffix counts, whatever it holds.
+    What else lies there, such as a README.txt, is named in one warning; what begins as `LEFT_OUT` says is left out
+    silently. A file with an image's suffix counts, whatever it holds.
 
     Args:
         classes: the subfolders to look at, in this order; None looks at the whole folder.

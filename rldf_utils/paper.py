@@ -6,7 +6,7 @@ The tables are transcriptions in data/paper/*.csv; `tests/test_paper.py` checks 
 import numpy as np
 import pandas as pd
 
-from rldf_utils import sweep
+from rldf_utils import stats
 from rldf_utils.results import DATA
 
 CITATION = """\
@@ -66,9 +66,9 @@ def compare_table_3(runs: pd.DataFrame, rng: np.random.Generator, draws: int = 1
             ours, paper = group[statistic].to_numpy(float), float(published.loc[setting, statistic])
             low, median, high = np.percentile(ours, [2.5, 50, 97.5])
             scores = np.stack([part[statistic].to_numpy(float) for part in strata])
-            middle = sweep.interval(scores, rng, draws=draws)
+            middle = stats.interval(scores, rng, draws=draws)
             rank = 100 * ((ours < paper).mean() + (ours == paper).mean() / 2)
-            rows.append((*setting, statistic, paper, median, low, high, sweep.interquartile_mean(ours), *middle, len(ours), rank))
+            rows.append((*setting, statistic, paper, median, low, high, stats.interquartile_mean(ours), *middle, len(ours), rank))
     columns = [*SETTING, "statistic", "paper", "median", "low", "high", "iqm", "iqm_low", "iqm_high", "n", "percentile"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -88,17 +88,3 @@ def layout_table_3(compared: pd.DataFrame, scale: str) -> str:
     head = f"Each cell: the paper's number; ours at scale {scale}: median (2.5 to 97.5 percentile), n = {compared['n'].iloc[0]} runs a row."
     note = "Bold: the paper's number lies outside our central 95 %."
     return f"{head} {note}\n\n{pd.DataFrame(rows).to_markdown(index=False)}\n"
-
-
-def verdict(low: float, high: float, direction: int, scale: str) -> str:
-    """What the 95 % interval of a difference says about a claim on its sign.
-
-    Args:
-        direction: +1 if the claim is that the difference is positive, -1 if negative.
-    """
-    where = "" if scale == "paper" else " at small scale"
-    if low * direction > 0 and high * direction > 0:
-        return f"reproduced{where}"
-    if low * direction < 0 and high * direction < 0:
-        return f"contradicted{where}"
-    return "undecided"

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.text import Text
 from PIL import Image
 
-from rldf_utils import sweep
+from rldf_utils import stats
 from rldf_utils.env import RLDFEnv
 from rldf_utils.grammar import Grammar
 from rldf_utils.results import write
@@ -191,7 +191,7 @@ def band(ax: plt.Axes, curves: np.ndarray, color: str, label: str) -> plt.Axes:
 def profile(ax: plt.Axes, scores: np.ndarray, agent: str, rng: np.random.Generator) -> plt.Axes:
     """Performance profile of minus distances, (strata, runs): share of runs that come at least as near, with its band."""
     distances = np.arange(0, -scores.min() + 1)
-    share, low, high = sweep.profile(scores, -distances, rng)
+    share, low, high = stats.profile(scores, -distances, rng)
     ax.fill_between(distances, low, high, color=COLOURS[agent], alpha=0.25, lw=0, step="post")
     ax.step(distances, share, where="post", color=COLOURS[agent], label=agent)
     return ax
@@ -200,7 +200,7 @@ def profile(ax: plt.Axes, scores: np.ndarray, agent: str, rng: np.random.Generat
 def dots(ax: plt.Axes, x: Sequence[float], scores: Sequence[np.ndarray], rng: np.random.Generator) -> plt.Axes:
     """Means of scores, each (strata, runs), with the 95 % stratified bootstrap interval."""
     means = np.array([s.mean() for s in scores])
-    ends = np.array([sweep.interval(s.astype(float), rng, lambda drawn: drawn.mean(-1), draws=400) for s in scores])
+    ends = np.array([stats.interval(s.astype(float), rng, lambda drawn: drawn.mean(-1), draws=400) for s in scores])
     ax.errorbar(x, means, yerr=np.abs(ends.T - means), fmt="o-", color="#0072b2", capsize=3)
     return ax
 

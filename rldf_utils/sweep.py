@@ -1,13 +1,13 @@
 """Table 3's sweep as data: 18 settings, many seeds, one tidy row a run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from rldf_utils import agents, cluster
+from rldf_utils import agents, cluster, stats
 from rldf_utils.agents import GAMMA, QLearning
 from rldf_utils.arguments import integer
 from rldf_utils.compiled import run
@@ -22,7 +22,6 @@ SETTINGS = tuple(
     for reward in (1, 2, 3)
     for epsilon in (0.01, 0.10)
 )  #: the rows of Table 3, in its order
-DRAWS = 100_000  #: most samples of a bootstrap
 STEPS = 100  #: steps a run (section 3.1)
 
 
@@ -202,72 +201,6 @@ def sweep(grammar: Grammar, landscapes: Mapping[int, np.ndarray], seen: np.ndarr
     return table[names + [c for c in table if c not in names]], {number: np.concatenate(part) for number, part in parts.items()}
 
 
-def _strata(scores: np.ndarray) -> np.ndarray:
-    """Scores as (strata, runs), or a ValueError."""
-    scores = np.atleast_2d(np.asarray(scores))
-    if scores.ndim != 2 or not scores.size or not np.isfinite(scores).all():
-        raise ValueError(f"scores must be finite numbers, (strata, runs), not of shape {scores.shape}")
-    return scores
-
-
-def interquartile_mean(scores: np.ndarray) -> np.ndarray:
-    """Mean of the middle half of the last axis (rliable's IQM; Agarwal et al., 2021)."""
-    cut = scores.shape[-1] // 4
-    return np.sort(scores, axis=-1)[..., cut : scores.shape[-1] - cut].mean(-1)
-
-
-def interval(
-    scores: np.ndarray, rng: np.random.Generator, statistic: Callable = interquartile_mean, draws: int = 1000
-) -> tuple[float, float]:
-    """95 % percentile interval of a statistic of all runs, by the stratified bootstrap (Agarwal et al., 2021).
-
-    Args:
-        scores: (strata, runs): the runs of each stratum, here a target, are drawn with replacement among themselves.
-        rng: draws them; other than in rliable 1.2, it matters.
-        statistic: maps (draws, all runs) to (draws,).
-    """
-    scores, draws = _strata(scores), integer("draws", draws, 1, DRAWS)
-    strata, n = scores.shape
-    drawn = scores[np.arange(strata)[:, None], rng.integers(n, size=(draws, strata, n), dtype=np.int32)]
-    return tuple(np.percentile(statistic(drawn.reshape(draws, -1)), [2.5, 97.5]).tolist())
-
-
-def profile(scores: np.ndarray, thresholds: np.ndarray, rng: np.random.Generator, draws: int = 200) -> tuple[np.ndarray, ...]:
-    """Performance profile: share of runs with a score of at least each threshold, and its 95 % stratified bootstrap band.
-
-    Args:
-        scores: (strata, runs).
-
-    Returns:
-        (share, low, high), each (thresholds,).
-    """
-    scores, draws = _strata(scores), integer("draws", draws, 1, DRAWS)
-    strata, n = scores.shape
-    above = (scores[..., None] >= thresholds).astype(np.float32)
-    drawn = [above[np.arange(strata)[:, None], rng.integers(n, size=(strata, n))].mean((0, 1)) for _ in range(draws)]
-    return above.mean((0, 1)), *np.percentile(drawn, [2.5, 97.5], axis=0)
-
-
-def effect(ours: np.ndarray, other: np.ndarray, rng: np.random.Generator, draws: int = 2000) -> dict[str, float]:
-    """Mean difference of two conditions that were run with the same seeds, and its 95 % paired bootstrap interval.
-
-    Args:
-        ours, other: (runs,) or (strata, runs); the seeds of the last axis are drawn, the same for both and for all strata.
-
-    Returns:
-        ours, other: the means; difference; low, high.
-    """
-    ours, other = (_strata(np.asarray(scores, float)) for scores in (ours, other))
-    if ours.shape != other.shape:
-        raise ValueError(f"the two conditions have {ours.shape} and {other.shape} runs; paired runs are needed")
-    difference = (ours - other).mean(0)
-    n = len(difference)
-    drawn = [difference[rng.integers(n, size=n)].mean() for _ in range(draws)]
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return {"ours": float(np.mean(ours)), "other": float(np.mean(other)), "difference": float(difference.mean()),
-            "low": float(low), "high": float(high), "n": n}  # fmt: skip
-
-
 def against_random(runs: pd.DataFrame, statistic: str, rng: np.random.Generator) -> pd.DataFrame:
     """Share of runs with a positive statistic, set against Random's by `effect`, for every learning setting.
 
@@ -281,5 +214,5 @@ def against_random(runs: pd.DataFrame, statistic: str, rng: np.random.Generator)
         if setting["agent"] != "Random":
             pair = [table.loc[(agent, setting["reward"], setting["epsilon"])] for agent in (setting["agent"], "Random")]
             ours, other = (p.unstack("seed").to_numpy() for p in pair)
-            rows.append({**setting, **effect(ours, other, rng)})
+            rows.append({**setting, **stats.effect(ours, other, rng)})
     return pd.DataFrame(rows)

@@ -145,10 +145,6 @@ def test_sweeps_out_of_range_are_named(landscapes, change, message):
         (lambda: sweep.growth((3, 3), sweep.SETTINGS[0], [0], 0), "cap = 0 is not legal"),
         (lambda: sweep.convergence(RLDFEnv("smoke"), {"0.1": None}, 9), "steps = 9 is not legal; choose an integer, 10 or more"),
         (lambda: sweep.optimal_return(RLDFEnv("smoke"), 0), "episodes = 0 is not legal"),
-        (lambda: sweep.interval(np.empty((2, 0)), np.random.default_rng(0)), r"scores must be finite .* not of shape \(2, 0\)"),
-        (lambda: sweep.interval(np.array([0, np.nan]), np.random.default_rng(0)), "scores must be finite"),
-        (lambda: sweep.profile(np.zeros((2, 2)), np.zeros(1), np.random.default_rng(0), draws=0), "draws = 0 is not legal"),
-        (lambda: sweep.effect(np.zeros((3, 5)), np.zeros(5), np.random.default_rng(0)), r"\(3, 5\) and \(1, 5\) runs; paired runs"),
     ],
 )
 def test_measures_out_of_range_are_named(call, message):
@@ -236,36 +232,6 @@ def test_convergence_falls_where_the_theorem_says():
     for name in ("constant", "1/N^0.6"):
         errors = table.loc[name, "error"].to_numpy()
         assert errors[0] > 20 and errors[-1] < 0.5 and table.loc[name, "steps"].iloc[-1] == 200_000
-
-
-def test_interquartile_mean_by_hand():
-    assert sweep.interquartile_mean(np.array([100.0, 1, 2, 3, 4, 5, 6, -50])) == 3.5
-    assert sweep.interquartile_mean(np.array([[0.0, 1, 1, 9], [4, 4, 8, 8]])).tolist() == [1, 6]
-
-
-def test_interval_has_the_width_of_theory_and_needs_its_random_state():
-    """For the mean of n normal scores, 2 x 1.96 / sqrt(n); two strata of unlike level do not widen it."""
-    scores = np.random.default_rng(0).normal(size=(2, 400)) + np.array([[0.0], [100.0]])
-    low, high = sweep.interval(scores, np.random.default_rng(1), lambda x: x.mean(-1), draws=4000)
-    assert high - low == pytest.approx(2 * 1.96 * scores.std(1).mean() / 800**0.5, rel=0.06)
-    assert low < scores.mean() < high
-    assert sweep.interval(scores, np.random.default_rng(1), draws=50) == sweep.interval(scores, np.random.default_rng(1), draws=50)
-    assert sweep.interval(scores, np.random.default_rng(1), draws=50) != sweep.interval(scores, np.random.default_rng(2), draws=50)
-
-
-def test_profile_by_hand():
-    scores = np.array([[0.0, 1.0, 2.0, 3.0]])
-    share, low, high = sweep.profile(scores, np.array([-1.0, 1.0, 2.5, 9.0]), np.random.default_rng(0))
-    assert share.tolist() == [1, 0.75, 0.25, 0]
-    assert (low <= share).all() and (share <= high).all() and low[0] == high[0] == 1 and high[3] == 0
-
-
-def test_effect_by_hand():
-    ours, other = np.array([3.0, 5.0, 4.0]), np.array([1.0, 3.0, 2.0])
-    got = sweep.effect(ours, other, np.random.default_rng(0))
-    assert (got["ours"], got["other"], got["difference"], got["low"], got["high"], got["n"]) == (4, 2, 2, 2, 2, 3)
-    got = sweep.effect(np.random.default_rng(0).normal(size=900), np.zeros(900), np.random.default_rng(1))
-    assert got["high"] - got["low"] == pytest.approx(2 * 1.96 / 30, rel=0.1)
 
 
 def test_against_random_by_hand():

@@ -12,9 +12,9 @@ import pandas as pd
 import timm
 import torch
 from safetensors.torch import load_file
-from scipy.stats import binomtest
 
 from rldf_utils.results import MODELS
+from rldf_utils.stats import wilson
 from rldf_utils.tiny import world
 
 
@@ -71,9 +71,3 @@ def table(counts: dict[str, tuple[int, int]], **columns) -> pd.DataFrame:
         low, high = wilson(right, n) if n else (np.nan, np.nan)
         rows.append({**columns, "axis": axis, "right": right, "n": n, "share": right / n if n else np.nan, "low": low, "high": high})
     return pd.DataFrame(rows)
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share by Wilson's score method, which is sound near 0 and 1 too."""
-    interval = binomtest(successes, n).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)

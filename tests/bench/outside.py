@@ -20,8 +20,8 @@ from PIL import Image, ImageOps
 from scipy.special import logsumexp
 from scipy.stats import mannwhitneyu
 
-from rldf_utils import fid, generate, grammar, imagenet, outside, perceive, results
-from rldf_utils.tiny import judge, world
+from rldf_utils import fid, generate, grammar, imagenet, outside, perceive, results, stats
+from rldf_utils.tiny import world
 from rldf_utils.tiny.sampling import BASE, FULL, HELD_OUT
 
 Images = list[np.ndarray]
@@ -163,7 +163,7 @@ def main() -> None:
     for kind, sets in (("photographs", strange), ("small world", known)):  # the last score is the one that was chosen
         for name, values in [*sets.items(), ("all", np.concatenate(list(sets.values())))]:
             beyond = int((values > outside.THRESHOLD).sum())
-            bounds = judge.wilson(beyond, len(values))
+            bounds = stats.wilson(beyond, len(values))
             rows.append({"kind": kind, "set": name, "n": len(values), "median": np.median(values), "beyond": beyond,
                          "share": beyond / len(values), "low": bounds[0], "high": bounds[1]})  # fmt: skip
     parts = [crops(image) for images in photos.values() for image in images]
