@@ -251,3 +251,32 @@ def q_slices(tables: dict[str, np.ndarray], env: RLDFEnv) -> plt.Figure:
             ax.set_yticks(range(shape[down]), words[down], fontsize=7)
             ax.set(title=title, xlabel=names[across], ylabel=names[down])
     return figure
+
+
+def encoding_space(ax: plt.Axes, grammar: Grammar, goal: Sequence[int]) -> plt.Axes:
+    """Figure 3: the states of the first three axes as a grid, coloured by their steps to the goal, which is a star.
+
+    The other axes stand at the goal's words; fewer than three axes make a plane or a line.
+
+    Args:
+        ax: of projection "3d".
+        goal: an encoding.
+    """
+    pad = max(3 - len(grammar.axes), 0)
+    names, words = [*grammar.axes, *[""] * pad][:3], [*grammar.axes.values(), *[("",)] * pad][:3]
+    star = np.array([*goal, *[0] * pad][:3])
+    points = np.array(list(product(*(range(len(axis)) for axis in words))))
+    steps = np.abs(points - star).sum(1)
+    for k in range(3):  # the lines through the goal are the moves along one axis
+        line = points[(np.delete(points, k, 1) == np.delete(star, k)).all(1)]
+        ax.plot(*line.T, color="black", lw=1.2, zorder=1)
+    others = steps > 0
+    look = {"cmap": "viridis", "depthshade": False, "edgecolors": "white", "linewidths": 0.5}
+    shown = ax.scatter(*points[others].T, c=steps[others], s=120 / (1 + steps[others]), **look)
+    ax.scatter(*star, marker="*", s=330, color="#d55e00", edgecolors="black", depthshade=False, zorder=10)
+    ax.figure.colorbar(shown, ax=ax, label="steps to the goal", shrink=0.6, pad=0.12, ticks=range(1, steps.max() + 1))
+    for axis, name, labels in zip((ax.xaxis, ax.yaxis, ax.zaxis), names, words, strict=True):
+        axis.set_ticks(range(len(labels)), labels, fontsize=8)
+        axis.set_label_text(name, weight="bold")
+        axis.labelpad = 12
+    return ax

@@ -6,6 +6,7 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
+from rldf_utils import grammar as grammars
 from rldf_utils import plots
 
 ODD = "price $5_a_b$"
@@ -40,3 +41,18 @@ def test_dollar_signs_anywhere_in_a_saved_figure_are_no_formula(tmp_path):
     texts = shown(figure)
     assert not texts[ODD] and not texts["$\\frac{$"] and not texts["$\\nothing$"]
     assert texts["$\\mathdefault{10^{2}}$"], "labels of log axes stay formulas"
+
+
+@pytest.mark.parametrize(("shape", "goal"), [((3,), (1,)), ((2, 3), (1, 2)), ((4, 6, 4, 5), (2, 3, 0, 4))])
+def test_figure_3_shows_every_state_of_three_axes_with_its_steps_to_the_goal(shape, goal):
+    figure, ax = plt.subplots(subplot_kw={"projection": "3d"})
+    grammar = grammars.grid(shape)
+    states, star = plots.encoding_space(ax, grammar, goal).collections
+    steps = {tuple(point): sum(abs(a - b) for a, b in zip(point, goal, strict=False)) for point in np.ndindex(*shape[:3])}
+    del steps[goal[:3]]
+    drawn = zip(*(np.asarray(c).astype(int).tolist() for c in states._offsets3d), states.get_array().tolist(), strict=True)
+    assert {tuple(point)[: len(shape)]: value for *point, value in drawn} == steps
+    assert [int(c[0]) for c in star._offsets3d][: len(shape)] == list(goal[:3])
+    labels = [[text.get_text() for text in axis.get_ticklabels()] for axis in (ax.xaxis, ax.yaxis, ax.zaxis)]
+    assert labels[: len(shape)] == [list(words) for words in grammar.axes.values()][:3]
+    assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 8
