@@ -1,8 +1,8 @@
 """Tabular agents of Algorithm 1: Q-learning, SARSA, Random.
 
 An agent is `select_action` and `update`. All choose epsilon-greedily, ties broken at random, with one uniform number a
-choice, so that the compiled loop (`sweep.run`) can follow the same trajectory. What the paper leaves open is named here:
-alpha, gamma, and the scale of the random initial Q.
+choice, so that the compiled loop (`compiled.run`) can follow the same trajectory. What the paper leaves open about them
+is in `readings`.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,11 @@ import numpy as np
 
 from rldf_utils.arguments import integer, real
 from rldf_utils.grammar import TABLE_STATES
+from rldf_utils.readings import DEFAULT
 from rldf_utils.results import choose
 
-ALPHA = 0.1  #: step size; chosen by us
-GAMMA = 0.9  #: discount; chosen by us
 ACTIONS = 1_000  #: most actions of a table
-Q_SCALE = 0.01  #: standard deviation of the initial Q (line 3 says "randomly"); chosen by us
+Q_SCALE = 0.01  #: standard deviation of the initial Q
 
 
 class Agent:
@@ -28,6 +27,7 @@ class Agent:
         alpha: step size of every update; or, if `omega` is given,
         omega: the step size is 1 / N^omega, N being how often (state, action) was updated. In (0.5, 1] it meets the
             conditions of the convergence theorem (section 3).
+        initial: mean of the random initial Q.
         seed: of the initial Q and the choices; its stream is not the environment's of the same seed.
 
     Raises:
@@ -35,11 +35,11 @@ class Agent:
             two million states or a thousand actions.
     """
 
-    def __init__(self, states: int, actions: int, epsilon: float = 0.1, alpha: float = ALPHA, gamma: float = GAMMA, seed: int = 0,
-                 omega: float | None = None):  # fmt: skip
+    def __init__(self, states: int, actions: int, epsilon: float = 0.1, alpha: float = DEFAULT.alpha, gamma: float = DEFAULT.gamma,
+                 seed: int = 0, omega: float | None = None, initial: float = 0.0):  # fmt: skip
         self.rng = np.random.default_rng([integer("seed", seed), 1])
         shape = integer("states", states, 1, TABLE_STATES), integer("actions", actions, 1, ACTIONS)
-        self.q = self.rng.normal(0, Q_SCALE, shape)
+        self.q = self.rng.normal(0, Q_SCALE, shape) + real("initial", initial)
         self.visits = np.zeros(shape, np.int64)  #: N, counted if omega is given
         self.epsilon, self.alpha, self.gamma = real("epsilon", epsilon, 0, 1), real("alpha", alpha, 0, 1), real("gamma", gamma, 0, 1)
         self.omega = None if omega is None else real("omega", omega, 1e-3, 1)
@@ -111,9 +111,12 @@ AGENTS = {"Q": QLearning, "SARSA": Sarsa, "Random": Random}  #: Table 3's names
 def make(name: str, env: gym.Env, epsilon: float = 0.1, **settings) -> Agent:
     """The agent of a name for an environment of discrete states and actions; `settings` as of `Agent`.
 
+    For an `RLDFEnv` what is not given is as its reading says.
+
     Raises:
         ValueError: an unknown name, or a setting out of range.
     """
+    settings = getattr(env.unwrapped, "learning", dict)() | settings
     return AGENTS[choose("agent", name, AGENTS)](env.observation_space.n, env.action_space.n, epsilon, **settings)
 
 

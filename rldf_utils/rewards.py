@@ -1,13 +1,17 @@
-"""The three rewards (equations 2 to 6): diffusion feedback as plain functions.
+"""The three rewards (equations 2 to 6): diffusion feedback as plain functions; and a reward of one's own.
 
 `seen` and `target` are semantics, {axis: word}, of the generated image and of the input. The paper leaves C and C_s
-open; both are 1 here. Elements of an image's objects are the words of `OBJECT_AXES`: what, how many, how many people.
+open; both are 1 here, unless a reading says otherwise. Elements of an image's objects are the words of `OBJECT_AXES`:
+what, how many, how many people.
 A vocabulary with other names works too: see `scene_axis` and `object_axes`.
 """
 
-from collections.abc import Iterable, Mapping
+import runpy
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
+
+from rldf_utils.readings import Reading
 
 C = 1.0  #: reward of one matching object element (equation 3)
 C_S = 1.0  #: reward or penalty of the scene (equations 4 and 5)
@@ -62,3 +66,33 @@ def clip_similarity(x: np.ndarray, y: np.ndarray) -> float:
     if norm == 0:
         raise ValueError("a zero vector has no direction, so no cosine")
     return float(x @ y) / norm
+
+
+def offset(number: int, axes: Iterable[str], reading: Reading) -> float:
+    """What a reading adds to reward 1, 2 or 3: 0, or minus the largest value that the reward can take."""
+    most = {1: C * len(object_axes(axes)) + reading.c_s, 2: reading.c_s, 3: 1.0}[number]
+    return -most if reading.offset == "cost" else 0.0
+
+
+def semantic(number: int, axes: Iterable[str], reading: Reading) -> Callable[[Mapping[str, str], Mapping[str, str]], float]:
+    """Reward 1 or 2 under a reading, a function of (seen, target)."""
+    function, added = SEMANTIC[number], offset(number, axes, reading)
+    return lambda seen, target: function(seen, target, c_s=reading.c_s) + added
+
+
+def own(name: str) -> Callable[[Mapping[str, str], Mapping[str, str]], float]:
+    """A reward of one's own, a function of (seen, target), by its name: "my_rewards.py:warmth".
+
+    Raises:
+        ValueError: a name of another form, or a file without such a function; what the file itself raises.
+    """
+    path, colon, function = name.rpartition(":")
+    if not (colon and path.endswith(".py")):
+        raise ValueError(f"reward {name!r} is not known; choose 1, 2, 3, or a function of yours such as my_rewards.py:warmth")
+    try:
+        found = runpy.run_path(path).get(function)
+    except FileNotFoundError:
+        raise ValueError(f"reward {name!r}: there is no file {path}") from None
+    if not callable(found):
+        raise ValueError(f"reward {name!r}: {path} has no function {function}")
+    return found

@@ -78,6 +78,20 @@ def effect(ours: np.ndarray, other: np.ndarray, rng: np.random.Generator, draws:
             "low": float(low), "high": float(high), "n": n}  # fmt: skip
 
 
+def intervals(differences: np.ndarray, rng: np.random.Generator, draws: int = 2000) -> tuple[np.ndarray, np.ndarray]:
+    """95 % percentile intervals of many paired means at once; the same seeds are drawn for all rows.
+
+    Args:
+        differences: (rows, seeds).
+
+    Returns:
+        (low, high), each (rows,).
+    """
+    n = differences.shape[1]
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=integer("draws", draws, 1, DRAWS)) / n
+    return tuple(np.percentile(differences @ weights.T, [2.5, 97.5], axis=1))
+
+
 def wilson(successes: int, n: int) -> tuple[float, float]:
     """95 % interval of a share by Wilson's score method, which is sound near 0 and 1 too."""
     interval = binomtest(successes, n).proportion_ci(method="wilson")

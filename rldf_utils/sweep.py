@@ -1,18 +1,20 @@
 """Table 3's sweep as data: 18 settings, many seeds, one tidy row a run."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from rldf_utils import agents, cluster, stats
-from rldf_utils.agents import GAMMA, QLearning
+from rldf_utils import agents, cluster
+from rldf_utils.agents import QLearning
 from rldf_utils.arguments import integer
-from rldf_utils.compiled import run
+from rldf_utils.compiled import Seeds, many, run
 from rldf_utils.env import RLDFEnv
 from rldf_utils.grammar import TABLE_STATES, Encoding, Grammar, grid
+from rldf_utils.readings import DEFAULT, Reading
 from rldf_utils.results import choose
 from rldf_utils.rewards import object_axes, scene_axis
 
@@ -22,11 +24,12 @@ SETTINGS = tuple(
     for reward in (1, 2, 3)
     for epsilon in (0.01, 0.10)
 )  #: the rows of Table 3, in its order
-STEPS = 100  #: steps a run (section 3.1)
+STEPS = 100  #: steps per run (section 3.1)
+PART = 250  #: runs that are made together
 
 
-def statistics(env: RLDFEnv, states: np.ndarray, rewards: np.ndarray, seen: np.ndarray, target: Encoding) -> pd.DataFrame:
-    """Table 3's columns, one row a run.
+def statistics(env: RLDFEnv, states: np.ndarray, rewards: np.ndarray, seen: np.ndarray, target: Encoding) -> dict[str, np.ndarray]:
+    """Table 3's columns, each (runs,).
 
     Distances are L1 on axis indices after each step: last (D_f), largest, smallest, standard deviation (rho) and
     variance over the steps. conv counts arrivals at the target; f_semantic and c_semantic count the steps whose image
@@ -45,12 +48,12 @@ def statistics(env: RLDFEnv, states: np.ndarray, rewards: np.ndarray, seen: np.n
         raise ValueError(f"seen must be the encodings of all states, {(env.grammar.size, len(axes))}, not of shape {np.shape(seen)}")
     thing, scene = (axes.index(axis) for axis in (object_axes(axes)[0], scene_axis(axes)))
     matches = np.asarray(seen) == np.array(target)
-    return pd.DataFrame({
+    return {
         "D_f": distance[:, -1], "D_max": distance.max(1), "D_min": distance.min(1),
         "rho": distance.std(1), "sigma2": distance.var(1), "conv": (distance == 0).sum(1),
         "f_semantic": matches[states, thing].sum(1), "c_semantic": matches[states, scene].sum(1),
         "return": rewards.sum(1),
-    })  # fmt: skip
+    }  # fmt: skip
 
 
 def runs(env: RLDFEnv, setting: Mapping, seeds: Sequence[int], steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -67,12 +70,15 @@ def runs(env: RLDFEnv, setting: Mapping, seeds: Sequence[int], steps: int) -> tu
     if missing := {"agent", "epsilon"} - set(setting):
         raise ValueError(f"the setting {dict(setting)} has no {' and no '.join(sorted(missing))}")
     integer("number of seeds", len(seeds), least=1)
-    states, rewards = np.empty((len(seeds), integer("steps", steps, least=1)), np.int32), np.empty((len(seeds), steps))
-    for row, seed in enumerate(seeds):
-        agent = agents.make(setting["agent"], env, setting["epsilon"], seed=seed)
-        trajectory = run(env, agent, steps, seed)
-        states[row], rewards[row] = trajectory.states, trajectory.rewards
-    return states, rewards
+    steps, parts = integer("steps", steps, least=1), [tuple(seeds[i : i + PART]) for i in range(0, len(seeds), PART)]
+    found = [many(env, setting["agent"], setting["epsilon"], _seeds(part, *env.transitions.shape, steps)) for part in parts]
+    return tuple(map(np.concatenate, zip(*found, strict=True)))
+
+
+@lru_cache(maxsize=4)
+def _seeds(seeds: tuple[int, ...], states: int, actions: int, steps: int) -> Seeds:
+    """What the seeds draw, kept for the next setting."""
+    return Seeds(seeds, states, actions, steps)
 
 
 def reached(env: RLDFEnv, states: np.ndarray, rewards: np.ndarray) -> np.ndarray:
@@ -98,11 +104,11 @@ def gain_past_goal(env: RLDFEnv, states: np.ndarray, rewards: np.ndarray) -> np.
     return np.where(arrived[:, -1], rewards.max(1) - np.maximum(before, first), 0.0)
 
 
-def growth(shape: tuple[int, ...], setting: Mapping, seeds: Sequence[int], cap: int) -> pd.DataFrame:
+def growth(shape: tuple[int, ...], setting: Mapping, seeds: Sequence[int], cap: int, reading: Reading = DEFAULT) -> pd.DataFrame:
     """The first search in a world of any shape, on its perfect landscape (reward 1, the last axis being the scene).
 
     Returns:
-        One row a seed, which draws the start: states, agent, seed, steps until the first arrival (`cap` if there is
+        One row per seed, which draws the start: states, agent, seed, steps until the first arrival (`cap` if there is
         none), arrived, calls (different states seen until then), table_mb (the Q table, float64).
 
     Raises:
@@ -111,7 +117,8 @@ def growth(shape: tuple[int, ...], setting: Mapping, seeds: Sequence[int], cap: 
     grammar, cap = grid(shape).limited(TABLE_STATES, "a table of them"), integer("cap", cap, least=1)
     target = tuple(2 * n // 3 for n in shape)
     match = np.indices(shape).reshape(len(shape), -1) == np.array(target)[:, None]
-    env = RLDFEnv(grammar, target, match[:-1].sum(0) + np.where(match[-1], 1.0, -1.0), max_steps=cap)
+    values = match[:-1].sum(0) + np.where(match[-1], reading.c_s, -reading.c_s)
+    env = RLDFEnv(grammar, target, values - values.max() * (reading.offset == "cost"), max_steps=cap, reading=reading)
     rows = []
     for seed in seeds:
         steps, arrived = 0, 0
@@ -126,7 +133,7 @@ def growth(shape: tuple[int, ...], setting: Mapping, seeds: Sequence[int], cap: 
     return pd.DataFrame(rows)
 
 
-def optimal_return(env: RLDFEnv, episodes: int, gamma: float = GAMMA) -> tuple[float, float]:
+def optimal_return(env: RLDFEnv, episodes: int, gamma: float = DEFAULT.gamma) -> tuple[float, float]:
     """(mean reward a step, share of episodes that reach the target) of the greedy policy of Q*, from random starts."""
     agent = QLearning(*env.transitions.shape, epsilon=0, alpha=0, gamma=gamma)
     agent.q[:] = env.optimal_q(gamma)
@@ -147,7 +154,7 @@ def convergence(env: RLDFEnv, step_sizes: Mapping[str, float | None], steps: int
     """
     integer("steps", steps, least=10)
     marks = np.unique(np.logspace(1, np.log10(steps), 1 + round(8 * np.log10(steps / 10))).astype(int))
-    best, rows = env.optimal_q(GAMMA)[~env.ends], []
+    best, rows = env.optimal_q(DEFAULT.gamma)[~env.ends], []
     for name, omega in step_sizes.items():
         agent = QLearning(*env.transitions.shape, epsilon=1, omega=omega, seed=seed)
         for k, (before, mark) in enumerate(pairwise([0, *marks])):
@@ -158,9 +165,9 @@ def convergence(env: RLDFEnv, step_sizes: Mapping[str, float | None], steps: int
 
 def _part(task: tuple) -> tuple[pd.DataFrame, np.ndarray]:
     grammar, target, landscape, seen, setting, seeds, steps, environment = task
-    env = RLDFEnv(grammar, target, landscape, **{"max_steps": steps, **environment})
+    env = RLDFEnv(grammar, target, landscape, **environment)
     states, rewards = runs(env, setting, seeds, steps)
-    table = statistics(env, states, rewards, seen, target)
+    table = pd.DataFrame(statistics(env, states, rewards, seen, target))
     return table.assign(**setting, seed=list(seeds)), env.distance[states].astype(np.int16)
 
 
@@ -170,11 +177,11 @@ def sweep(grammar: Grammar, landscapes: Mapping[int, np.ndarray], seen: np.ndarr
     """Run every setting with every seed.
 
     Args:
-        landscapes: reward number -> reward of every state, as of `env.perceived_landscapes`.
+        landscapes: reward number -> reward of every state, as of `landscape.perceived`.
         seen, target: see `statistics`.
         address: "" for this process; "local" or a cluster's address for Ray (extra `ray`), with the same result.
         progress: label of a progress bar; None shows none.
-        environment: further arguments of `RLDFEnv`, such as max_steps (default: `steps`), start, stop_at_target.
+        environment: further arguments of `RLDFEnv`, such as reading and start.
 
     Returns:
         (runs, curves): runs has one row a run (setting, seed and `statistics`); curves maps the number of a setting to
@@ -188,7 +195,7 @@ def sweep(grammar: Grammar, landscapes: Mapping[int, np.ndarray], seen: np.ndarr
     for setting in settings:
         choose("reward", setting["reward"], landscapes)
         choose("agent", setting["agent"], agents.AGENTS)
-    chunks = [seeds[i : i + 250] for i in range(0, len(seeds), 250)]
+    chunks = [seeds[i : i + PART] for i in range(0, len(seeds), PART)]
     tasks = [(grammar, target, landscapes[s["reward"]], seen, s, chunk, steps, environment) for s in settings for chunk in chunks]
     tables, parts = [], {number: [] for number in range(len(settings))}
     with tqdm(total=len(settings) * len(seeds), desc=progress, unit="run", mininterval=2, disable=progress is None) as bar:
@@ -199,20 +206,3 @@ def sweep(grammar: Grammar, landscapes: Mapping[int, np.ndarray], seen: np.ndarr
     table = pd.concat(tables, ignore_index=True)
     names = [*settings[0], "seed"]
     return table[names + [c for c in table if c not in names]], {number: np.concatenate(part) for number, part in parts.items()}
-
-
-def against_random(runs: pd.DataFrame, statistic: str, rng: np.random.Generator) -> pd.DataFrame:
-    """Share of runs with a positive statistic, set against Random's by `effect`, for every learning setting.
-
-    Args:
-        runs: of `sweep`; the seeds of the learners and of Random are the same. Several targets: a column `target`.
-    """
-    runs = runs.assign(positive=(runs[statistic] > 0).astype(float), target=runs.get("target", 0))
-    table = runs.pivot_table(index=["agent", "reward", "epsilon"], columns=["target", "seed"], values="positive")
-    rows = []
-    for setting in SETTINGS:
-        if setting["agent"] != "Random":
-            pair = [table.loc[(agent, setting["reward"], setting["epsilon"])] for agent in (setting["agent"], "Random")]
-            ours, other = (p.unstack("seed").to_numpy() for p in pair)
-            rows.append({**setting, **stats.effect(ours, other, rng)})
-    return pd.DataFrame(rows)

@@ -20,11 +20,11 @@ from rldf_utils.env import (
     RLDFEnv,
     ascent,
     distances,
-    load_landscapes,
+    load_landscape,
     optima,
-    perceived_landscapes,
+    perceived,
     roughness,
-    semantic_landscape,
+    perfect,
     transition_table,
 )
 from rldf_utils.grammar import GrammarError
@@ -128,7 +128,7 @@ def test_seeds_out_of_range(seed):
 
 def test_a_grammar_of_too_many_states_is_refused_before_anything_is_made():
     full = grammar.load("full")
-    for make in (lambda: RLDFEnv("full"), lambda: gym.make("RLDF-v0", grammar=full), lambda: semantic_landscape(full, (0,) * 12)):
+    for make in (lambda: RLDFEnv("full"), lambda: gym.make("RLDF-v0", grammar=full), lambda: perfect(full, (0,) * 12)):
         with pytest.raises(GrammarError, match=r"full has 2,488,320,000 states \(4 x 100 .* takes at most 2,000,000: leave out"):
             make()
     for make in (lambda: transition_table((10**5, 10**5)), lambda: distances((10**5, 10**5), (0, 0))):
@@ -352,7 +352,7 @@ def test_any_grammar_will_do():
 
 
 def test_semantic_landscape_counts_matching_axes():
-    landscape = semantic_landscape(BASE, TARGET)
+    landscape = perfect(BASE, TARGET)
     grid = np.array(list(BASE.states()))
     objects = (grid[:, :3] == np.array(TARGET[:3])).sum(1)
     assert (landscape == objects + np.where(grid[:, 3] == TARGET[3], 1, -1)).all()
@@ -362,9 +362,9 @@ def test_perceived_landscapes_are_the_perfect_ones_where_perception_is():
     rng = np.random.default_rng(0)
     embeddings = rng.normal(size=(480, 5))
     target = BASE.index(TARGET)
-    got = perceived_landscapes(BASE, list(BASE.states()), embeddings, TARGET, embeddings[target])
-    assert (got[1] == semantic_landscape(BASE, TARGET)).all()
-    assert (got[2] == semantic_landscape(BASE, TARGET, rewards.partial_semantic)).all()
+    got = perceived(BASE, list(BASE.states()), embeddings, TARGET, embeddings[target])
+    assert (got[1] == perfect(BASE, TARGET)).all()
+    assert (got[2] == perfect(BASE, TARGET, rewards.partial_semantic)).all()
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     np.testing.assert_allclose(got[3], unit @ unit[target], atol=1e-12)
     assert got[3].argmax() == target
@@ -372,7 +372,7 @@ def test_perceived_landscapes_are_the_perfect_ones_where_perception_is():
 
 def test_perceived_landscapes_follow_what_was_seen_not_the_prompt():
     seen = [TARGET] * 480
-    got = perceived_landscapes(BASE, seen, np.ones((480, 2)), (0, 0, 0, 0), np.array([1.0, -1.0]))
+    got = perceived(BASE, seen, np.ones((480, 2)), (0, 0, 0, 0), np.array([1.0, -1.0]))
     assert set(got[1]) == {-1.0} and set(got[2]) == {-1.0}
     assert set(got[3]) == {0.0}
 
@@ -449,10 +449,10 @@ def saved(path, **changes):
 
 def test_load_landscapes(tmp_path):
     path = saved(tmp_path / "landscape.npz")
-    smoke, seen, targets, landscapes = load_landscapes(path)
+    smoke, seen, targets, landscapes = load_landscape(path)
     assert (smoke.size, targets, list(landscapes)) == (24, {"one": (1, 1, 1, 1)}, ["one"])
-    assert (landscapes["one"][1] == semantic_landscape(smoke, (1, 1, 1, 1))).all() and landscapes["one"][3].argmax() == 5
-    again = load_landscapes(path, draw=1)
+    assert (landscapes["one"][1] == perfect(smoke, (1, 1, 1, 1))).all() and landscapes["one"][3].argmax() == 5
+    again = load_landscape(path, draw=1)
     assert (again[1] == seen[::-1]).all() and (again[3]["one"][1] == landscapes["one"][1][::-1]).all()
 
 
@@ -460,7 +460,7 @@ def test_a_vocabulary_of_ones_own_comes_back_whole(tmp_path):
     """Nouns that no file has, an apostrophe, an accent: the text holds all of it."""
     g = grammar.load("smoke", ["king's crown/king's crowns", "crêpe/crêpes", "AC\\/DC"])
     path = saved(tmp_path / "landscape.npz", grammar_text=g.text, grammar_name=g.name)
-    loaded = load_landscapes(path)[0]
+    loaded = load_landscape(path)[0]
     assert loaded == g and loaded.axes["Noun"] == ("king's crown", "crêpe", "AC/DC") and loaded.name == "smoke"
 
 
@@ -479,7 +479,7 @@ def test_a_vocabulary_of_ones_own_comes_back_whole(tmp_path):
 )
 def test_a_landscape_of_another_version_is_refused(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        load_landscapes(saved(tmp_path / "landscape.npz", **changes))
+        load_landscape(saved(tmp_path / "landscape.npz", **changes))
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 broken", b"\x93NUMPY"])
@@ -487,11 +487,11 @@ def test_a_damaged_landscape_is_refused(tmp_path, content):
     path = tmp_path / "landscape.npz"
     path.write_bytes(content)
     with pytest.raises(ValueError, match="cannot be read as a landscape.npz .*; run notebook 2 again"):
-        load_landscapes(path)
+        load_landscape(path)
     with pytest.raises(FileNotFoundError, match="absent.npz; run notebook 2 again"):
-        load_landscapes(tmp_path / "absent.npz")
+        load_landscape(tmp_path / "absent.npz")
     with pytest.raises(ValueError, match="draw = 2 is not legal; choose an integer, from 0 to 1"):
-        load_landscapes(path, draw=2)
+        load_landscape(path, draw=2)
 
 
 def test_the_committed_landscape_is_read_in_a_clone_in_another_folder(tmp_path):
@@ -503,11 +503,11 @@ def test_the_committed_landscape_is_read_in_a_clone_in_another_folder(tmp_path):
     code = """
 import rldf_utils
 from rldf_utils import results
-from rldf_utils.env import load_landscapes
+from rldf_utils.env import load_landscape
 path = results.upstream("tiny", "02_environment_design", "landscape.npz")
-grammar, seen, targets, landscapes = load_landscapes(path)
+grammar, seen, targets, landscapes = load_landscape(path)
 print(rldf_utils.__path__[0], grammar.name, grammar.size, seen.shape, *targets, sep="\\n")
-moved = load_landscapes(path, draw=1)[3]
+moved = load_landscape(path, draw=1)[3]
 assert all(landscape.shape == (480,) for world in (landscapes, moved) for kinds in world.values() for landscape in kinds.values())
 """
     environment = {"PYTHONPATH": str(clone), "PATH": "/usr/bin:/bin", "HOME": str(elsewhere)}

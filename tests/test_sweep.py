@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from rldf_utils import agents, rewards, sweep
-from rldf_utils.env import RLDFEnv, semantic_landscape
+from rldf_utils.env import RLDFEnv, perfect
 from rldf_utils.grammar import from_text, grid, load
 
 BASE = load("base")
@@ -18,13 +18,13 @@ SEEN = np.array(list(BASE.states()))
 @pytest.fixture(scope="module")
 def rough():
     """Landscapes with the rewards' three characters, and values that differ everywhere for the third."""
-    steps = semantic_landscape(BASE, TARGET)
+    steps = perfect(BASE, TARGET)
     return {1: steps, 2: np.sign(steps), 3: np.random.default_rng(0).normal(size=480)}
 
 
 @pytest.fixture(scope="module")
 def landscapes():
-    return {kind: semantic_landscape(BASE, TARGET) for kind in (1, 2, 3)}
+    return {kind: perfect(BASE, TARGET) for kind in (1, 2, 3)}
 
 
 def test_settings_are_the_rows_of_table_3():
@@ -107,7 +107,7 @@ def test_a_sweep_in_a_world_of_any_axes(axes):
     rules = "\n".join(f"{axis} -> " + " | ".join(f"'{axis}{i}'" for i in range(3)) for axis in axes)
     world = from_text(f"S -> {' '.join(axes)}\n{rules}")
     seen, target = np.array(list(world.states())), (1,) * len(axes)
-    landscape = semantic_landscape(world, target)
+    landscape = perfect(world, target)
     table, curves = sweep.sweep(world, {1: landscape, 2: landscape, 3: landscape}, seen, target, range(3), steps=20)
     assert len(table) == 54 and not table.isna().any().any() and (table["D_max"] <= len(axes)).all()
     env = RLDFEnv(world, target, max_steps=20)
