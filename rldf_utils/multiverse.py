@@ -5,7 +5,7 @@ two groups of Table 3's settings, run with the same seeds under every reading.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -20,10 +20,10 @@ from rldf_utils.readings import LEVELS, Reading
 from rldf_utils.sweep import SETTINGS, STEPS, _seeds
 
 #: measure -> its smallest effect of interest: what a reader of Table 3 would call a difference
-SMALLEST = {"reached": 0.02, "D_f": 0.25, "D_min": 0.25, "rho": 0.05, "reward a step": 0.05}
+SMALLEST = {"reached": 0.02, "D_f": 0.25, "D_min": 0.25, "rho": 0.05, "reward per step": 0.05}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Claim:
     """That one group of settings has a larger (direction 1) or smaller (-1) measure than another, by the smallest effect at least."""
 
@@ -33,10 +33,11 @@ class Claim:
     other: Mapping
     measure: str  #: of `SMALLEST`
     direction: int = 1
-    smallest: float = field(init=False)
 
-    def __post_init__(self):
-        object.__setattr__(self, "smallest", SMALLEST[self.measure])
+    @property
+    def smallest(self) -> float:
+        """The smallest effect of interest, in the measure's unit."""
+        return SMALLEST[self.measure]
 
 
 Q, SARSA, RANDOM = ({"agent": agent} for agent in ("Q", "SARSA", "Random"))
@@ -45,14 +46,14 @@ CLAIMS = (
     Claim("Q-learning reaches the target more often than Random", "section 5, 6 and 7", Q, RANDOM, "reached"),
     Claim("SARSA reaches the target more often than Random", "section 5, 6 and 7", SARSA, RANDOM, "reached"),
     Claim("the learners end nearer to the target than Random", "section 5, 7", LEARNERS, RANDOM, "D_f", -1),
-    Claim("the learners collect more reward than Random", "section 5, 7", LEARNERS, RANDOM, "reward a step"),
+    Claim("the learners collect more reward than Random", "section 5, 7", LEARNERS, RANDOM, "reward per step"),
     Claim("SARSA reaches the target more often than Q-learning", "Table 3, Conv.", SARSA, Q, "reached"),
     Claim("the learners reach the target more often with epsilon 0.1 than with 0.01", "Table 3, caption",
           LEARNERS | {"epsilon": 0.1}, LEARNERS | {"epsilon": 0.01}, "reached"),
     Claim("the learners end nearer with epsilon 0.1 than with 0.01", "Table 3, caption",
           LEARNERS | {"epsilon": 0.1}, LEARNERS | {"epsilon": 0.01}, "D_f", -1),
     Claim("the learners collect more reward with epsilon 0.1 than with 0.01", "Table 3, caption",
-          LEARNERS | {"epsilon": 0.1}, LEARNERS | {"epsilon": 0.01}, "reward a step"),
+          LEARNERS | {"epsilon": 0.1}, LEARNERS | {"epsilon": 0.01}, "reward per step"),
     Claim("the partial-semantic reward leads nearer than the CLIP reward", "section 5, 3",
           LEARNERS | {"reward": 2}, LEARNERS | {"reward": 3}, "D_min", -1),
     Claim("the partial-semantic reward reaches the target more often than the CLIP reward", "section 5, 3",
@@ -106,7 +107,7 @@ def scores(grammar: Grammar, seen: Sequence[Encoding], embeddings: np.ndarray, t
 def _measures(env: RLDFEnv, states: np.ndarray, paid: np.ndarray) -> dict[str, np.ndarray]:
     distance = env.distance[states]
     return {"reached": (states == env.target).any(1), "D_f": distance[:, -1], "D_min": distance.min(1), "rho": distance.std(1),
-            "reward a step": paid.mean(1)}  # fmt: skip
+            "reward per step": paid.mean(1)}  # fmt: skip
 
 
 def effects(found: Mapping[str, np.ndarray], claim: Claim, rng: np.random.Generator, draws: int = 2000) -> pd.DataFrame:
@@ -129,8 +130,9 @@ def judge(table: pd.DataFrame, claim: Claim, readings: Sequence[Reading]) -> dic
     """The verdict over all readings, in how many the claim holds, and what it hinges on.
 
     Returns:
-        claim, place, measure, smallest; difference, low, high of the default reading (the first); holds, opposite,
-        no effect, open; readings; verdict; hinges on (the field that explains most) and its share; and the verdict of the default alone.
+        claim, place, measure, smallest; difference, low, high and verdict of the default reading (the first) alone; in how
+        many readings it holds, opposite, no_effect, open; readings; verdict; hinges_on (the field that explains most) and
+        the share that it explains.
     """
     word, count = stats.verdict_over(table["low"], table["high"], claim.direction, claim.smallest)
     shares = hinges(table["difference"], readings)
@@ -138,7 +140,7 @@ def judge(table: pd.DataFrame, claim: Claim, readings: Sequence[Reading]) -> dic
     return {"claim": claim.text, "place": claim.place, "measure": claim.measure, "smallest": claim.smallest,
             "difference": first["difference"], "low": first["low"], "high": first["high"],
             "default": stats.verdict(first["low"], first["high"], claim.direction, claim.smallest), **count, "readings": len(table),
-            "verdict": word, "hinges on": shares.index[0], "explains": float(shares.iloc[0])}  # fmt: skip
+            "verdict": word, "hinges_on": shares.index[0], "explains": float(shares.iloc[0])}  # fmt: skip
 
 
 def hinges(effect: Iterable[float], readings: Sequence[Reading]) -> pd.Series:

@@ -8,6 +8,7 @@ A vocabulary with other names works too: see `scene_axis` and `object_axes`.
 
 import runpy
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -69,9 +70,14 @@ def clip_similarity(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def offset(number: int, axes: Iterable[str], reading: Reading) -> float:
-    """What a reading adds to reward 1, 2 or 3: 0, or minus the largest value that the reward can take."""
-    most = {1: C * len(object_axes(axes)) + reading.c_s, 2: reading.c_s, 3: 1.0}[number]
-    return -most if reading.offset == "cost" else 0.0
+    """What a reading adds to reward 1, 2 or 3: 0, or minus the largest value that the equation allows."""
+    largest = {1: C * len(object_axes(axes)) + reading.c_s, 2: reading.c_s, 3: 1.0}[number]
+    return -largest if reading.offset == "cost" else 0.0
+
+
+def most(number: int, axes: Iterable[str], reading: Reading) -> float:
+    """The largest value that reward 1, 2 or 3 can take under a reading."""
+    return offset(number, axes, reading) - offset(number, axes, replace(reading, offset="cost"))
 
 
 def semantic(number: int, axes: Iterable[str], reading: Reading) -> Callable[[Mapping[str, str], Mapping[str, str]], float]:

@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from rldf_utils import agents, outside, rewards, sweep
+from rldf_utils import agents, compiled, outside, rewards
 from rldf_utils.agents import Trajectory, run
 from rldf_utils.arguments import integer, real
 from rldf_utils.env import RLDFEnv
 from rldf_utils.generate import Cache
 from rldf_utils.grammar import READ_STATES, Encoding, Grammar, GrammarError
+from rldf_utils.landscape import Reward
 from rldf_utils.perceive import Clip, Percept
+from rldf_utils.readings import DEFAULT, Reading
 from rldf_utils.results import choose
 
 REWARDS = {1: "multi-semantic", 2: "partial-semantic", 3: "CLIP"}
@@ -31,9 +33,11 @@ class Feedback:
         GrammarError: more than 100,000 states: CLIP compares the input with all their sentences.
     """
 
-    def __init__(self, model: Cache, clip: Clip, grammar: Grammar, image: np.ndarray, reward: int = 1, seed: int = 0):
-        if not hasattr(reward, "__index__") or reward not in REWARDS:
-            raise ValueError(f"reward {reward!r} is not known; choose one of {', '.join(f'{k} ({v})' for k, v in REWARDS.items())}")
+    def __init__(self, model: Cache, clip: Clip, grammar: Grammar, image: np.ndarray, reward: int | Reward = 1, seed: int = 0,
+                 reading: Reading = DEFAULT):  # fmt: skip
+        if not callable(reward) and (not hasattr(reward, "__index__") or reward not in REWARDS):
+            known = ", ".join(f"{k} ({v})" for k, v in REWARDS.items())
+            raise ValueError(f"reward {reward!r} is not known; choose one of {known}, or give a function of (seen, target)")
         if getattr(image, "dtype", None) != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError("the image must be uint8 (height, width, 3); read a file with perceive.read_image")
         self.model, self.clip, self.grammar, self.kind, self.seed = model, clip, grammar, reward, integer("seed", seed)
@@ -41,7 +45,9 @@ class Feedback:
         outside.warn({"the input": image}, clip)
         self.target_embedding = clip.embed_images([image])[0]
         self.target: Percept = clip.read(self.target_embedding[None], grammar)[0]  # Algorithm 1, line 2
-        self.env = RLDFEnv(grammar, self.target.encoding, self.reward)
+        self.env = RLDFEnv(grammar, self.target.encoding, self.reward, reading=reading)
+        if not callable(reward):
+            self.env.most = rewards.most(reward, grammar.axes, reading) + reading.bonus
         self._known: dict[int, tuple[np.ndarray, Encoding, np.ndarray]] = {}
         model.reset()
 
@@ -81,11 +87,13 @@ class Feedback:
         return self._look(state)[1]
 
     def reward(self, state: int) -> float:
-        """The state's reward: equation 2, 5 or 6."""
+        """The state's reward: equation 2, 5 or 6 under the reading, or what the function says."""
         _, seen, embedding = self._look(state)
+        axes, reading = self.grammar.axes, self.env.reading
         if self.kind == 3:
-            return rewards.clip_similarity(embedding, self.target_embedding)
-        return rewards.SEMANTIC[self.kind](self.grammar.decode(seen), self.grammar.decode(self.target.encoding))
+            return rewards.clip_similarity(embedding, self.target_embedding) + rewards.offset(3, axes, reading)
+        function = self.kind if callable(self.kind) else rewards.semantic(self.kind, axes, reading)
+        return function(self.grammar.decode(seen), self.grammar.decode(self.target.encoding))
 
 
 @dataclass
@@ -123,14 +131,16 @@ class Search:
         return steps
 
 
-def rldf(image: np.ndarray, model: Cache, clip: Clip, grammar: Grammar, *, agent: str = "Q", reward: int = 1, epsilon: float = 0.1,
-         steps: int = 300, max_steps: int = 100, seed: int = 0, progress: str | None = None) -> Search:  # fmt: skip
+def rldf(image: np.ndarray, model: Cache, clip: Clip, grammar: Grammar, *, agent: str = "Q",
+         reward: int | Reward = 1, epsilon: float = 0.1, steps: int = 2000, seed: int = 0, reading: Reading = DEFAULT,
+         progress: str | None = None) -> Search:  # fmt: skip
     """Search the encoding that shows what the image shows.
 
     Args:
         image: uint8 (height, width, 3), see `perceive.read_image`.
-        agent: "Q", "SARSA" or "Random"; reward: 1, 2 or 3.
-        steps: steps in all; max_steps: steps an episode.
+        agent: "Q", "SARSA" or "Random".
+        reward: 1, 2 or 3; or a function of (seen, target), each {axis: word}, which the reading's offset does not touch.
+        steps: steps in all.
         seed: of the agent, the starts, and the states' images.
         progress: label of a progress bar; None shows none.
 
@@ -139,10 +149,9 @@ def rldf(image: np.ndarray, model: Cache, clip: Clip, grammar: Grammar, *, agent
         GrammarError: see `Feedback`.
     """
     choose("agent", agent, agents.AGENTS)
-    steps, max_steps, epsilon = integer("steps", steps, 1), integer("max_steps", max_steps, 1), real("epsilon", epsilon, 0, 1)
-    feedback = Feedback(model, clip, grammar, image, reward, seed)
+    steps, epsilon = integer("steps", steps, 1), real("epsilon", epsilon, 0, 1)
+    feedback = Feedback(model, clip, grammar, image, reward, seed, reading)
     env = feedback.env
-    env.max_steps = max_steps
     learner = agents.make(agent, env, epsilon, seed=seed)
     with tqdm(total=steps, desc=progress, unit="step", mininterval=2, disable=progress is None) as bar:
         trajectory = run(env, learner, steps, seed=seed, after_step=bar.update)
@@ -155,8 +164,8 @@ def by_object(images: Sequence[np.ndarray], model: Cache, clip: Clip, grammar: G
               seed: int = 0, progress: str | None = None) -> pd.DataFrame:  # fmt: skip
     """Search the object axis for each image, as the paper restricts the search when it clones ImageNet (section 3.1).
 
-    Q-learning, epsilon 0.1, episodes of 100 steps; a state pays C where its picture shows the object that was read off
-    the image (equation 3). All searches look at the same pictures, one a word: they are calls once.
+    Q-learning, epsilon 0.1, episodes of 100 steps; a state whose picture does not show the object that was read off
+    the image costs C (equation 3 minus its maximum). All searches look at the same pictures, one a word: they are calls once.
 
     Args:
         grammar: of the one axis Noun, such as `grammar.load("names")`: its sentences are drawn.
@@ -182,9 +191,9 @@ def by_object(images: Sequence[np.ndarray], model: Cache, clip: Clip, grammar: G
     for number, percept in enumerate(clip.perceive(images, eyes)):
         target = percept.encoding[axis]
         landscape = np.array([rewards.object_indicator({"Noun": words[s]}, {"Noun": words[target]}) for s in seen])
-        env = RLDFEnv(grammar, (target,), landscape, max_steps=100)
-        walk = sweep.run(env, agents.make("Q", env, seed=seed + number), steps, seed + number)
-        paid = bool(walk.rewards.max() > 0)
+        env = RLDFEnv(grammar, (target,), landscape)
+        walk = compiled.run(env, agents.make("Q", env, seed=seed + number), steps, seed + number)
+        paid = bool(walk.rewards.max() == 0)
         final = walk.states[walk.rewards.argmax()] if paid else env.target
         rows.append({"perceived": words[target], "final": words[final], "paid": paid, "looked_at": len(np.unique(walk.states))})
     return pd.DataFrame(rows)

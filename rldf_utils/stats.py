@@ -159,14 +159,14 @@ def verdict_over(lows: Sequence[float], highs: Sequence[float], direction: int, 
         The word: "undecided" if half of the readings or more are; "reproduced" if the claim holds in at least half of all,
         and in at least 95 % of those whose interval lies beyond the smallest effect on either side; "contradicted" if it
         holds in at most 5 % of those that decide; else "depends on the reading". And in how many readings it `holds`, is
-        `opposite`, has `no effect` (the interval lies within the smallest effect), and is `open`.
+        `opposite`, has `no_effect` (the interval lies within the smallest effect), and is `open`.
     """
     lows, highs = (np.asarray(ends, float) * direction for ends in ((lows, highs) if direction > 0 else (highs, lows)))
     words = np.array([verdict(*ends, 1, smallest) for ends in zip(lows, highs, strict=True)])
     holds = words == "reproduced"
     opposite = (highs <= -smallest) & (highs < 0)
     unclear = words == "undecided"
-    count = {"holds": int(holds.sum()), "opposite": int(opposite.sum()), "no effect": int((~holds & ~opposite & ~unclear).sum()),
+    count = {"holds": int(holds.sum()), "opposite": int(opposite.sum()), "no_effect": int((~holds & ~opposite & ~unclear).sum()),
              "open": int(unclear.sum())}  # fmt: skip
     n, decided = len(words), len(words) - count["open"]
     if 2 * count["open"] >= n:

@@ -206,3 +206,11 @@ def sweep(grammar: Grammar, landscapes: Mapping[int, np.ndarray], seen: np.ndarr
     table = pd.concat(tables, ignore_index=True)
     names = [*settings[0], "seed"]
     return table[names + [c for c in table if c not in names]], {number: np.concatenate(part) for number, part in parts.items()}
+
+
+def summary(runs: pd.DataFrame, steps: int) -> pd.DataFrame:
+    """One row per setting: the means over all runs of reached (share), D_f and reward per step, each with half its 95 % interval."""
+    measures = {"reached": runs["conv"] > 0, "D_f": runs["D_f"], "reward per step": runs["return"] / steps}
+    grouped = pd.DataFrame(measures, dtype=float).groupby([runs[name] for name in SETTINGS[0]], sort=False)
+    mean, half = grouped.mean(), 1.96 * grouped.sem()
+    return pd.DataFrame({name: column for m in measures for name, column in ((m, mean[m]), (f"{m} ±", half[m]))})

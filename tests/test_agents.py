@@ -8,6 +8,7 @@ import pytest
 from rldf_utils import agents, grammar
 from rldf_utils.agents import AGENTS, QLearning, Random, Sarsa, run
 from rldf_utils.env import RLDFEnv, transition_table
+from rldf_utils.readings import Reading
 
 TABLE = transition_table(grammar.load().shape)
 
@@ -136,7 +137,7 @@ def test_a_seed_fixes_the_trajectory(kind):
 
 def test_random_depends_on_neither_epsilon_nor_reward():
     plain = trajectory(Random, epsilon=0.01)[1]
-    other = trajectory(Random, epsilon=0.9, landscape=np.random.default_rng(1).normal(size=480), terminal_bonus=5)[1]
+    other = trajectory(Random, epsilon=0.9, landscape=np.random.default_rng(1).normal(size=480), reading=Reading(bonus=5))[1]
     assert (plain.actions == other.actions).all()
     assert (plain.states == other.states).all()
     assert (plain.rewards != other.rewards).any()
@@ -146,14 +147,14 @@ def test_random_depends_on_neither_epsilon_nor_reward():
 def test_learners_depend_on_epsilon_and_reward(kind):
     plain = trajectory(kind, epsilon=0.1)[1]
     assert (plain.states != trajectory(kind, epsilon=0.5)[1].states).any()
-    assert (plain.states != trajectory(kind, landscape=-np.arange(480.0))[1].states).any()
+    assert (plain.states != trajectory(kind, landscape=np.arange(480.0))[1].states).any()
 
 
 def test_q_learning_converges_to_value_iteration(tmp_path):
     path = tmp_path / "small.cfg"
     path.write_text("S -> A B\nA -> 'x' | 'y' | 'z'\nB -> 'u' | 'v' | 'w'\n")
     landscape = np.array([0.0, -1.0, 0.5, 0.2, -0.3, 0.7, -0.5, 0.1, 0.4])
-    env = RLDFEnv(grammar.load(path), target=(2, 2), landscape=landscape, terminal_bonus=10, max_steps=20)
+    env = RLDFEnv(grammar.load(path), target=(2, 2), landscape=landscape, reading=Reading(bonus=10), max_steps=20)
     agent = QLearning(9, 4, epsilon=1, alpha=0.5, gamma=0.8)
     run(env, agent, 12_000)
     wanted = env.optimal_q(0.8)

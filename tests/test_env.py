@@ -16,18 +16,11 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 from rldf_utils import grammar, rewards
-from rldf_utils.env import (
-    RLDFEnv,
-    ascent,
-    distances,
-    load_landscape,
-    optima,
-    perceived,
-    roughness,
-    perfect,
-    transition_table,
-)
+from rldf_utils.env import RLDFEnv, distances, transition_table
+from rldf_utils.landscape import ascent, optima, perceived, perfect, roughness
+from rldf_utils.landscape import load as load_landscape
 from rldf_utils.grammar import GrammarError
+from rldf_utils.readings import PRINTED, Reading
 from rldf_utils.tiny import world
 
 BASE = grammar.load()
@@ -96,7 +89,7 @@ def test_after_the_end_of_an_episode_the_walk_goes_on_as_in_cliff_walking():
     env = RLDFEnv(target=TARGET, start=NEIGHBOUR, max_steps=2)
     env.reset()
     assert [env.step(action)[:4] for action in (TO_TARGET, TO_TARGET + 1, TO_TARGET)] == [
-        (env.target, 4.0, True, False), (BASE.index(NEIGHBOUR), 2.0, False, True), (env.target, 4.0, True, True),
+        (env.target, 0.0, True, False), (BASE.index(NEIGHBOUR), -2.0, False, True), (env.target, 0.0, True, True),
     ]  # fmt: skip
     cliff = gym.make("CliffWalking-v1").unwrapped
     cliff.reset()
@@ -109,7 +102,6 @@ def test_after_the_end_of_an_episode_the_walk_goes_on_as_in_cliff_walking():
     [
         ({"max_steps": 0}, "max_steps = 0 is not legal; choose an integer, 1 or more"),
         ({"max_steps": 2.5}, "max_steps = 2.5"),
-        ({"terminal_bonus": float("inf")}, "terminal_bonus = inf is not legal; choose a finite number"),
         ({"penalty": "low"}, "penalty = 'low'"),
         ({"landscape": "rough"}, "the landscape is neither an array of numbers nor a function"),
         ({"landscape": [None] * 480}, "the landscape is (neither|not finite)"),
@@ -163,7 +155,7 @@ def test_each_action_steps_along_its_axis_or_stays_at_the_border(action):
 
 
 def test_step_follows_the_table_for_every_state_and_action():
-    env = RLDFEnv(stop_at_target=False, max_steps=10**9)
+    env = RLDFEnv(reading=Reading(end="go on"), max_steps=10**9)
     table = transition_table(BASE.shape)
     assert table.shape == (480, 8)
     env.reset(seed=0)
@@ -230,11 +222,11 @@ def test_terminates_at_the_target():
     env.reset()
     state, reward, terminated, truncated, info = env.step(TO_TARGET)
     assert (state, terminated, truncated, info["distance"]) == (env.target, True, False, 0)
-    assert reward == 4  # three object elements and the scene, each 1
+    assert reward == 0  # nothing is wrong; each of the three object elements costs 1, the scene 2
 
 
 def test_search_may_go_on_past_the_target():
-    env = RLDFEnv(target=TARGET, start=NEIGHBOUR, stop_at_target=False)
+    env = RLDFEnv(target=TARGET, start=NEIGHBOUR, reading=Reading(end="go on"))
     env.reset()
     assert env.step(TO_TARGET)[2] is False
 
@@ -253,7 +245,7 @@ def test_last_step_may_terminate_and_truncate():
 
 
 def test_terminal_bonus_is_paid_at_the_target_only():
-    plain, paid = RLDFEnv(target=TARGET), RLDFEnv(target=TARGET, terminal_bonus=10)
+    plain, paid = RLDFEnv(target=TARGET), RLDFEnv(target=TARGET, reading=Reading(bonus=10))
     difference = [paid.reward(s) - plain.reward(s) for s in range(480)]
     assert difference == [10 * (s == plain.target) for s in range(480)]
 
@@ -271,7 +263,7 @@ def test_a_callable_landscape_is_asked_once_a_state():
         asked[state] += 1
         return state / 2
 
-    env = RLDFEnv(landscape=landscape, stop_at_target=False)
+    env = RLDFEnv(landscape=landscape, reading=Reading(end="go on"))
     env.reset(seed=0)
     rng = np.random.default_rng(0)
     for _ in range(2000):
@@ -306,7 +298,7 @@ def test_a_callable_landscape_must_be_finite_too():
 def test_a_callable_landscape_must_give_numbers(value):
     env = RLDFEnv(landscape=lambda state: value, start=(0, 0, 0, 0))
     env.reset()
-    with pytest.raises(ValueError, match="the landscape is no number at state 120, 'a photo of two bananas"):
+    with pytest.raises(ValueError, match="the reward is no number at state 120, 'a photo of two bananas"):
         env.step(0)
     env = RLDFEnv(landscape=lambda state: np.float32(0.5), start=(0, 0, 0, 0))
     env.reset()
@@ -321,7 +313,7 @@ def test_what_a_callable_landscape_raises_names_the_state():
     env.reset()
     with pytest.raises(KeyError) as caught:
         env.step(0)
-    assert caught.value.__notes__ == ["raised by the landscape at state 120, 'a photo of two bananas and no people in a forest'"]
+    assert caught.value.__notes__ == ["raised by the reward at state 120, 'a photo of two bananas and no people in a forest'"]
 
 
 @pytest.mark.parametrize("settings", [{"target": (0, 6, 0, 0)}, {"start": (0, 6, 0, 0)}])
@@ -352,7 +344,7 @@ def test_any_grammar_will_do():
 
 
 def test_semantic_landscape_counts_matching_axes():
-    landscape = perfect(BASE, TARGET)
+    landscape = perfect(BASE, TARGET, reading=PRINTED)
     grid = np.array(list(BASE.states()))
     objects = (grid[:, :3] == np.array(TARGET[:3])).sum(1)
     assert (landscape == objects + np.where(grid[:, 3] == TARGET[3], 1, -1)).all()
@@ -362,9 +354,9 @@ def test_perceived_landscapes_are_the_perfect_ones_where_perception_is():
     rng = np.random.default_rng(0)
     embeddings = rng.normal(size=(480, 5))
     target = BASE.index(TARGET)
-    got = perceived(BASE, list(BASE.states()), embeddings, TARGET, embeddings[target])
-    assert (got[1] == perfect(BASE, TARGET)).all()
-    assert (got[2] == perfect(BASE, TARGET, rewards.partial_semantic)).all()
+    got = perceived(BASE, list(BASE.states()), embeddings, TARGET, embeddings[target], PRINTED)
+    assert (got[1] == perfect(BASE, TARGET, 1, PRINTED)).all()
+    assert (got[2] == perfect(BASE, TARGET, rewards.partial_semantic)).all() and (got[2] == perfect(BASE, TARGET, 2, PRINTED)).all()
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     np.testing.assert_allclose(got[3], unit @ unit[target], atol=1e-12)
     assert got[3].argmax() == target
@@ -372,7 +364,7 @@ def test_perceived_landscapes_are_the_perfect_ones_where_perception_is():
 
 def test_perceived_landscapes_follow_what_was_seen_not_the_prompt():
     seen = [TARGET] * 480
-    got = perceived(BASE, seen, np.ones((480, 2)), (0, 0, 0, 0), np.array([1.0, -1.0]))
+    got = perceived(BASE, seen, np.ones((480, 2)), (0, 0, 0, 0), np.array([1.0, -1.0]), PRINTED)
     assert set(got[1]) == {-1.0} and set(got[2]) == {-1.0}
     assert set(got[3]) == {0.0}
 
@@ -415,7 +407,7 @@ def test_every_state_is_its_own_optimum_or_climbs():
 
 
 def test_moving_seeds_show_every_row_of_a_landscape():
-    env = RLDFEnv(landscape=np.stack([np.arange(480), 1000 + np.arange(480)]), stop_at_target=False)
+    env = RLDFEnv(landscape=np.stack([np.arange(480), 1000 + np.arange(480)]), reading=Reading(end="go on"))
     env.reset(seed=0)
     rows = [int(reward - state) for state, reward, *_ in (env.step(0) for _ in range(300))]
     assert set(rows) == {0, 1000} and 110 < rows.count(0) < 190
@@ -503,7 +495,7 @@ def test_the_committed_landscape_is_read_in_a_clone_in_another_folder(tmp_path):
     code = """
 import rldf_utils
 from rldf_utils import results
-from rldf_utils.env import load_landscape
+from rldf_utils.landscape import load as load_landscape
 path = results.upstream("tiny", "02_environment_design", "landscape.npz")
 grammar, seen, targets, landscapes = load_landscape(path)
 print(rldf_utils.__path__[0], grammar.name, grammar.size, seen.shape, *targets, sep="\\n")
@@ -528,7 +520,7 @@ def bellman(env: RLDFEnv, gamma: float) -> np.ndarray:
     return q
 
 
-@pytest.mark.parametrize("settings", [{}, {"stop_at_target": False}, {"terminal_bonus": 20}, {"landscape": "moving"}])
+@pytest.mark.parametrize("settings", [{}, {"reading": Reading(end="go on")}, {"reading": Reading(bonus=20)}, {"landscape": "moving"}])
 def test_optimal_q(settings):
     smoke = grammar.load("smoke")
     if "landscape" in settings:

@@ -126,8 +126,8 @@ def test_compare_table_3_on_known_percentiles():
     assert (d_f.agent, d_f.reward, d_f.epsilon, d_f.paper, d_f.n) == ("Q", 1, 0.01, 1, 41)
     assert (d_f["median"], d_f.low, d_f.high) == (20, 1, 39)
     assert math.isclose(d_f.percentile, 100 * 1.5 / 41)
-    assert d_f.iqm == 20 and 14 < d_f.iqm_low < 20 < d_f.iqm_high < 26  # the middle half of 0..40
-    assert table.loc["D_max", ["iqm", "iqm_low", "iqm_high"]].tolist() == [7, 7, 7]
+    assert d_f["mean"] == 20 and 14 < d_f.mean_low < 20 < d_f.mean_high < 26
+    assert table.loc["D_max", ["mean", "mean_low", "mean_high"]].tolist() == [7, 7, 7]
     assert table.percentile["D_max"] == 50  # all equal: the middle
     assert table.percentile["c_semantic"] == 100  # the paper's 43 lies above all zeros
     assert table.percentile["conv"] == 50
@@ -145,7 +145,7 @@ def test_compare_table_3_draws_within_targets():
     """Two targets that lie far apart, each without spread: the interval has no width."""
     both = pd.concat([runs(D_f=[1.0] * 4).assign(target="near"), runs(D_f=[9.0] * 4).assign(target="far")])
     d_f = compare(both).set_index("statistic").loc["D_f"]
-    assert (d_f.iqm, d_f.iqm_low, d_f.iqm_high, d_f.low, d_f.high, d_f.n) == (5, 5, 5, 1, 9, 8)
+    assert (d_f["mean"], d_f.mean_low, d_f.mean_high, d_f.low, d_f.high, d_f.n) == (5, 5, 5, 1, 9, 8)
 
 
 def test_layout_of_table_3():

@@ -110,10 +110,10 @@ def judged(difference, rng, readings=100, seeds=200, smallest=0.1, flip=()):
 def test_controls_come_out_as_they_must():
     """A claim known true, one known false, one of no effect, one that hinges on the reading, and too few runs."""
     rng = np.random.default_rng(0)
-    assert judged(0.3, rng) == ("reproduced", {"holds": 100, "opposite": 0, "no effect": 0, "open": 0})
-    assert judged(-0.3, rng) == ("contradicted", {"holds": 0, "opposite": 100, "no effect": 0, "open": 0})
+    assert judged(0.3, rng) == ("reproduced", {"holds": 100, "opposite": 0, "no_effect": 0, "open": 0})
+    assert judged(-0.3, rng) == ("contradicted", {"holds": 0, "opposite": 100, "no_effect": 0, "open": 0})
     word, count = judged(0.0, rng)
-    assert word == "contradicted" and count["no effect"] > 90 and count["holds"] == count["opposite"] == 0
+    assert word == "contradicted" and count["no_effect"] > 90 and count["holds"] == count["opposite"] == 0
     assert judged(0.3, rng, flip=range(40))[0] == "depends on the reading"
     assert judged(0.3, rng, flip=range(3))[0] == "reproduced"
     assert judged(0.1, rng, seeds=10)[0] == "undecided"
@@ -134,5 +134,5 @@ def test_shuffled_labels_decide_nothing_and_a_planted_defect_is_seen():
 
 def test_few_deciding_readings_do_not_make_a_claim_hold():
     lows, highs = [0.2] * 10 + [-0.05] * 90, [0.3] * 10 + [0.05] * 90
-    assert stats.verdict_over(lows, highs, 1, 0.1) == ("depends on the reading", {"holds": 10, "opposite": 0, "no effect": 90, "open": 0})
+    assert stats.verdict_over(lows, highs, 1, 0.1) == ("depends on the reading", {"holds": 10, "opposite": 0, "no_effect": 90, "open": 0})
     assert stats.verdict_over(lows, highs, -1, 0.1)[0] == "contradicted"

@@ -19,10 +19,11 @@ import pandas as pd
 
 from rldf_utils import agents, grammar, plots, results, sweep
 from rldf_utils.env import RLDFEnv
+from rldf_utils.readings import DEFAULT
 
 HERE, ROUNDS, RUN = Path(__file__).parent, 7, 20_000
 ENV = RLDFEnv(grammar.load("base"), target=(1, 2, 1, 2), max_steps=200)
-EPSILON, ALPHA, GAMMA = 0.1, agents.ALPHA, agents.GAMMA
+EPSILON, ALPHA, GAMMA = 0.1, DEFAULT.alpha, DEFAULT.gamma
 
 
 def compiled(steps: int) -> np.ndarray:
