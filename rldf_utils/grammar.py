@@ -15,8 +15,6 @@ from math import prod
 from pathlib import Path
 
 import nltk
-import numpy as np
-import pandas as pd
 
 from rldf_utils import rules
 from rldf_utils.arguments import integer
@@ -236,28 +234,3 @@ def grid(shape: Sequence[int]) -> Grammar:
     axes = {f"Axis{k}": integer("words of an axis", n, least=2) for k, n in enumerate(shape)}
     rules = [f"{axis} -> " + " | ".join(f"'{axis}.{i}'" for i in range(n)) for axis, n in axes.items()]
     return from_text("\n".join([f"S -> {' '.join(axes)}", *rules]), "grid")
-
-
-def locality(embeddings: np.ndarray, grammar: Grammar, rng: np.random.Generator, draws: int = 1000) -> pd.DataFrame:
-    """Semantic locality of each axis (section 3): are words that stand side by side more alike than any two words?
-
-    Args:
-        embeddings: unit vectors of all states, (*grammar.shape, d).
-        rng: draws the bootstrap samples.
-
-    Returns:
-        One row an axis: mean cosine of states one step apart (neighbours) and of all pairs on the axis (all_pairs),
-        the other axes being equal; their difference (gain) with a 95 % bootstrap interval (low, high) over the states
-        of the other axes.
-    """
-    rows = []
-    for k, (axis, words) in enumerate(grammar.axes.items()):
-        lines = np.moveaxis(embeddings, k, -2).reshape(-1, len(words), embeddings.shape[-1])
-        cosines = lines @ lines.swapaxes(1, 2)
-        near = cosines.diagonal(1, 1, 2).mean(1)
-        every = cosines[:, *np.triu_indices(len(words), 1)].mean(1)
-        gains = (near - every)[rng.integers(len(lines), size=(draws, len(lines)))].mean(1)
-        low, high = np.percentile(gains, [2.5, 97.5])
-        rows.append({"axis": axis, "words": len(words), "neighbours": near.mean(), "all_pairs": every.mean(),
-                     "gain": (near - every).mean(), "low": low, "high": high})  # fmt: skip
-    return pd.DataFrame(rows)

@@ -86,6 +86,11 @@ def semantic(number: int, axes: Iterable[str], reading: Reading) -> Callable[[Ma
     return lambda seen, target: function(seen, target, c_s=reading.c_s) + added
 
 
+def named(name: str) -> int | Callable[[Mapping[str, str], Mapping[str, str]], float]:
+    """Reward 1, 2 or 3 by its number in text, or `own`."""
+    return int(name) if name in {"1", "2", "3"} else own(name)
+
+
 def own(name: str) -> Callable[[Mapping[str, str], Mapping[str, str]], float]:
     """A reward of one's own, a function of (seen, target), by its name: "my_rewards.py:warmth".
 

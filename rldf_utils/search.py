@@ -164,8 +164,8 @@ def by_object(images: Sequence[np.ndarray], model: Cache, clip: Clip, grammar: G
               seed: int = 0, progress: str | None = None) -> pd.DataFrame:  # fmt: skip
     """Search the object axis for each image, as the paper restricts the search when it clones ImageNet (section 3.1).
 
-    Q-learning, epsilon 0.1, episodes of 100 steps; a state whose picture does not show the object that was read off
-    the image costs C (equation 3 minus its maximum). All searches look at the same pictures, one a word: they are calls once.
+    Q-learning, epsilon 0.1, episodes of 100 steps; a state pays C where its picture shows the object that was read off
+    the image (equation 3 as printed). All searches look at the same pictures, one a word: they are calls once.
 
     Args:
         grammar: of the one axis Noun, such as `grammar.load("names")`: its sentences are drawn.
@@ -174,7 +174,7 @@ def by_object(images: Sequence[np.ndarray], model: Cache, clip: Clip, grammar: G
         progress: label of a progress bar over the pictures; None shows none.
 
     Returns:
-        One row an image: perceived (read off the image), final (the visited word that paid, else the perceived one),
+        One row per image: perceived (read off the image), final (the visited word that paid, else the perceived one),
         paid (whether one did), looked_at (different pictures).
 
     Raises:
@@ -193,7 +193,7 @@ def by_object(images: Sequence[np.ndarray], model: Cache, clip: Clip, grammar: G
         landscape = np.array([rewards.object_indicator({"Noun": words[s]}, {"Noun": words[target]}) for s in seen])
         env = RLDFEnv(grammar, (target,), landscape)
         walk = compiled.run(env, agents.make("Q", env, seed=seed + number), steps, seed + number)
-        paid = bool(walk.rewards.max() == 0)
+        paid = bool(walk.rewards.max() > 0)
         final = walk.states[walk.rewards.argmax()] if paid else env.target
         rows.append({"perceived": words[target], "final": words[final], "paid": paid, "looked_at": len(np.unique(walk.states))})
     return pd.DataFrame(rows)

@@ -17,9 +17,9 @@ from gymnasium.utils.env_checker import check_env
 
 from rldf_utils import grammar, rewards
 from rldf_utils.env import RLDFEnv, distances, transition_table
+from rldf_utils.grammar import GrammarError
 from rldf_utils.landscape import ascent, optima, perceived, perfect, roughness
 from rldf_utils.landscape import load as load_landscape
-from rldf_utils.grammar import GrammarError
 from rldf_utils.readings import PRINTED, Reading
 from rldf_utils.tiny import world
 

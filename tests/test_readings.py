@@ -1,9 +1,11 @@
 """Readings of the paper: every level changes what it says, the compiled loops follow the plain one under all of them."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from rldf_utils import agents, compiled, grammar, landscape, multiverse, readings, rewards, stats
 from rldf_utils.env import RLDFEnv, distances, transition_table
@@ -46,7 +48,7 @@ def test_a_reading_is_read_back_from_its_text():
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("offset=free", "offset = 'free' is not known; choose one of 'cost', 'printed'"), ("gamma=1", "gamma = 1.0 is not legal; choose a number from 0"),
+    ("offset=free", "offset = 'free' is not known; choose one of 'cost', 'printed'"), ("gamma=1", "gamma = 1.0 is not legal"),
     ("alpha=2", "alpha = 2.0 is not legal; choose a number from 0 to 1"), ("episode=0", "episode = 0 is not legal"),
     ("episode=2.5", "episode = '2.5' is not legal; choose an integer"), ("bonus=nan", "bonus = nan is not legal"),
     ("gamma=half", "gamma = 'half' is not legal; choose a number"), ("colour=red", "field of a reading = 'colour' is not known"),
@@ -82,7 +84,9 @@ def test_another_order_is_the_same_grid_with_the_words_in_other_places():
 
 
 def test_offset_and_weight_of_the_scene_by_hand():
-    got = {kind: landscape.perceived(BASE, SEEN, EMBEDDINGS, TARGET, EMBEDDINGS[5], Reading(offset=kind, c_s=3.0)) for kind in LEVELS["offset"]}
+    got = {
+        kind: landscape.perceived(BASE, SEEN, EMBEDDINGS, TARGET, EMBEDDINGS[5], Reading(offset=kind, c_s=3.0)) for kind in LEVELS["offset"]
+    }
     right, other = BASE.index(TARGET), BASE.index((0, 0, 0, 0))
     assert (got["printed"][1][right], got["printed"][1][other]) == (6, -3) and (got["cost"][1][right], got["cost"][1][other]) == (0, -9)
     assert (got["printed"][2][right], got["cost"][2][right], got["cost"][2][other]) == (3, 0, -6)
@@ -93,6 +97,7 @@ def test_offset_and_weight_of_the_scene_by_hand():
 @pytest.mark.parametrize("number", [1, 2])
 def test_where_a_step_costs_the_best_policy_arrives_and_as_printed_it_stays_away(number):
     """The argument for the default, on the perfect landscapes, by value iteration."""
+
     def arrives(reading):
         env = RLDFEnv(BASE, TARGET, landscape.perfect(BASE, TARGET, number, reading), reading=reading)
         best, state = env.optimal_q(reading.gamma).argmax(1), np.arange(480)
@@ -128,8 +133,8 @@ def test_a_reward_of_ones_own_by_name(tmp_path):
 
 
 @pytest.mark.parametrize(("body", "error", "message"), [
-    ("return float('nan')", ValueError, "the reward is not finite at state 0, 'a photo of one"), ("return [1, 2]", ValueError, "the reward is no number at state 0"),
-    ("return seen['Mood']", KeyError, "Mood")])  # fmt: skip
+    ("return float('nan')", ValueError, "the reward is not finite at state 0, 'a photo of one"),
+    ("return [1, 2]", ValueError, "the reward is no number at state 0"), ("return seen['Mood']", KeyError, "Mood")])  # fmt: skip
 def test_a_wrong_reward_of_ones_own_is_named_with_its_state(tmp_path, body, error, message):
     with pytest.raises(error, match=message) as caught:
         landscape.perfect(BASE, TARGET, own(tmp_path, body))
@@ -137,10 +142,20 @@ def test_a_wrong_reward_of_ones_own_is_named_with_its_state(tmp_path, body, erro
 
 
 @pytest.mark.parametrize(("name", "message"), [
-    ("4", "reward '4' is not known; choose 1, 2, 3, or a function of yours"), ("absent.py:warmth", "there is no file absent.py")])  # fmt: skip
+    ("4", "reward '4' is not known; choose 1, 2, 3, or a function of yours"),
+    ("absent.py:warmth", "there is no file absent.py")])  # fmt: skip
 def test_a_reward_that_there_is_not_is_named(name, message):
     with pytest.raises(ValueError, match=message):
         rewards.own(name)
+
+
+def test_the_readmes_reward_works(tmp_path):
+    text = (ROOT / "README.md").read_text()
+    code = text[text.index("# my_rewards.py") :].split("```")[0]
+    (tmp_path / "my_rewards.py").write_text(code)
+    values = landscape.perfect(BASE, TARGET, rewards.named(f"{tmp_path}/my_rewards.py:elements"))
+    assert values[BASE.index(TARGET)] == 0 and values.min() == -5 and rewards.named("2") == 2
+    assert readings.parse(re.search(r'READING "([^"]+)"', text)[1]) == Reading(gamma=0.5, episode=25)
 
 
 def test_a_file_without_the_function_is_named(tmp_path):

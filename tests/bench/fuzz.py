@@ -31,7 +31,7 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from rldf_utils import agents, env, grammar, perceive, results  # noqa: E402
+from rldf_utils import agents, env, grammar, perceive, readings, results  # noqa: E402
 
 SECONDS, MEMORY = 10, 2**30  #: at most, a case; bytes
 OURS = (ValueError, OSError)  # ImageError and GrammarError are ValueErrors, FileNotFoundError and PermissionError OSErrors
@@ -193,11 +193,12 @@ VALUES = (
 CALLS = {
     "agents.QLearning": lambda v: agents.QLearning(6, 4, **v), "agents.Sarsa": lambda v: agents.Sarsa(6, 4, **v),
     "env.RLDFEnv": lambda v: env.RLDFEnv("smoke", **v), "grammar.for_scale": lambda v: grammar.for_scale(**({"scale": "tiny"} | v)),
+    "readings.Reading": lambda v: readings.Reading(**v),
 }  # fmt: skip
 ARGUMENTS = {
     "agents.QLearning": ("epsilon", "alpha", "gamma", "seed", "omega"), "agents.Sarsa": ("epsilon", "alpha", "gamma", "seed"),
-    "env.RLDFEnv": ("target", "start", "max_steps", "terminal_bonus", "stop_at_target", "penalty", "render_mode"),
-    "grammar.for_scale": ("scale", "path"),
+    "env.RLDFEnv": ("target", "start", "max_steps", "penalty", "render_mode"),
+    "grammar.for_scale": ("scale", "path"), "readings.Reading": tuple(readings.LEVELS),
 }  # fmt: skip
 
 
