@@ -15,7 +15,6 @@ import pandas as pd
 from matplotlib.text import Text
 from PIL import Image
 
-from rldf_utils import stats
 from rldf_utils.env import RLDFEnv
 from rldf_utils.grammar import Grammar
 from rldf_utils.multiverse import Claim
@@ -192,23 +191,6 @@ def band(ax: plt.Axes, curves: np.ndarray, color: str, label: str) -> plt.Axes:
     return ax
 
 
-def profile(ax: plt.Axes, scores: np.ndarray, agent: str, rng: np.random.Generator) -> plt.Axes:
-    """Performance profile of minus distances, (strata, runs): share of runs that come at least as near, with its band."""
-    distances = np.arange(0, -scores.min() + 1)
-    share, low, high = stats.profile(scores, -distances, rng)
-    ax.fill_between(distances, low, high, color=COLOURS[agent], alpha=0.25, lw=0, step="post")
-    ax.step(distances, share, where="post", color=COLOURS[agent], label=agent)
-    return ax
-
-
-def dots(ax: plt.Axes, x: Sequence[float], scores: Sequence[np.ndarray], rng: np.random.Generator) -> plt.Axes:
-    """Means of scores, each (strata, runs), with the 95 % stratified bootstrap interval."""
-    means = np.array([s.mean() for s in scores])
-    ends = np.array([stats.interval(s.astype(float), rng, lambda drawn: drawn.mean(-1), draws=400) for s in scores])
-    ax.errorbar(x, means, yerr=np.abs(ends.T - means), fmt="o-", color="#0072b2", capsize=3)
-    return ax
-
-
 def learning_curves(rows: Sequence[dict]) -> plt.Figure:
     """Mean reward a step over blocks of steps, one panel a reward.
 
@@ -330,3 +312,37 @@ def specification_curves(tables: Mapping[Claim, pd.DataFrame], readings: Sequenc
         below.set_yticks(range(len(LEVELS)), LEVELS, fontsize=8)
         below.set_xlabel("readings, sorted")
     return cells[0, 0].get_figure(root=True)
+
+
+def growth(grown: pd.DataFrame) -> plt.Figure:
+    """Steps and calls until the first arrival against the states: medians and the middle half; what drawing without return needs."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharex=True)
+    for (agent, reading), part in grown.groupby(["agent", "reading"]):
+        label = agent if agent == "Random" else f"{agent}, {reading}"
+        style = "o--" if reading == "printed" else "o-"
+        for ax, column in zip(axes, ("steps", "calls"), strict=True):
+            low, middle, high = (part.groupby("states")[column].quantile(q) for q in (0.25, 0.5, 0.75))
+            ax.errorbar(middle.index, middle, (middle - low, high - middle), fmt=style, ms=4, capsize=3, color=COLOURS[agent], label=label)
+            ax.set(xscale="log", yscale="log", xlabel="states", ylabel=f"{column} until the first arrival")
+    sizes = np.array(sorted(grown["states"].unique()))
+    for share, style, label in ((1, "--", "every state"), (0.5, ":", "half of them")):
+        axes[1].plot(sizes, share * sizes, style, color="black", lw=1, label=label)
+    axes[1].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def by_epsilon(rows: pd.DataFrame) -> plt.Figure:
+    """Means over the runs of each measure against epsilon, one line per reading, with 95 % intervals; epsilon is a category."""
+    measures = [column for column in rows if column not in ("reading", "epsilon")]
+    figure, axes = plt.subplots(1, len(measures), figsize=(4 * len(measures), 3.2))
+    for measure, ax in zip(measures, axes, strict=True):
+        for reading, part in rows.groupby("reading"):
+            grouped = part.groupby("epsilon")[measure]
+            place, style = range(grouped.ngroups), "o-" if reading == "chosen" else "s--"
+            ax.errorbar(place, grouped.mean(), 1.96 * grouped.sem(), fmt=style, ms=4, capsize=2, color=COLOURS["Q"], label=reading)
+        ax.set_xticks(place, grouped.groups, fontsize=8)
+        ax.set(xlabel="epsilon (1.0 is Random)", title=measure)
+        if rows[measure].min() >= 0:
+            ax.set_ylim(0)
+    axes[0].legend(frameon=False)
+    return figure
