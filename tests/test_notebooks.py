@@ -110,7 +110,7 @@ def violations(path: Path) -> list[str]:
     for index, cell in enumerate(cells):
         if cell.cell_type == "code" and re.search(r"\bsave_?fig(ure)?\(", cell.source):
             after = next((c.source for c in cells[index + 1 :] if c.cell_type == "markdown"), "")
-            need(after.startswith("## Reading the figure"), f"cell {index} saves a figure; the next text is not '## Reading the figure'")
+            need(re.match("#{2,3} Reading ", after), f"cell {index} saves a figure; the next text is not '### Reading ...'")
     need(re.search(r"^## Paper and ours", prose, re.MULTILINE), "no section '## Paper and ours'")
     checks = [index for index, cell in enumerate(cells) if cell.cell_type == "markdown" and "## Checks" in cell.source.splitlines()]
     need(len(checks) == 1, "not exactly one section '## Checks'")
@@ -212,7 +212,7 @@ BROKEN = {
     "a device name": edit(4, "folder =", 'device = "cuda:0"\nfolder ='),
     "an absolute path": edit(4, "folder =", 'file = "/home/me/a.png"\nfolder ='),
     "equals the paper": edit(8, "assert 0 < 1", "assert 0.7 == paper.table_3"),
-    "'## Reading the figure'": edit(6, "## Reading the figure", "The figure"),
+    "'### Reading ...'": edit(6, "## Reading the figure", "The figure"),
     "no section '## Paper and ours'": edit(6, "## Paper and ours", "Ours"),
     "3 asserts": edit(8, "assert 0 < 1\n", ""),
     "check the parameters first": edit(4, "parameters = ", "p = "),
