@@ -56,7 +56,8 @@ def test_a_copy_walks_like_the_original(copied):
 
 def test_gymnasiums_processes_take_it():
     """Each environment in a process of its own: sent there, and its observations sent back."""
-    envs = gym.make_vec("RLDF-v0", num_envs=2, vectorization_mode="async", grammar="smoke", target=(1, 1, 1, 1))
+    spawned = {"context": "spawn"}  # a fork of this process would copy the threads' locks that other tests' libraries hold
+    envs = gym.make_vec("RLDF-v0", num_envs=2, vectorization_mode="async", vector_kwargs=spawned, grammar="smoke", target=(1, 1, 1, 1))
     alone = [RLDFEnv("smoke", (1, 1, 1, 1)) for _ in range(2)]
     try:
         states, infos = envs.reset(seed=4)
