@@ -146,15 +146,20 @@ def _head(scale: str, committed: Mapping, seeds: set[int]) -> list[str]:
 
 
 def add(scale: str, name: str, results: Path = RESULTS, reference: Path = REFERENCE) -> None:
-    """Write the run in a results folder into reference.json, under a name; "committed" takes the place of the first."""
+    """Write the run in a results folder into reference.json, under a name; "committed" takes the place of the first.
+
+    Notebooks that were not run here keep what the run of that name had.
+    """
     known = json.loads(reference.read_text()) if reference.exists() else {}
     metrics = {n: m for n, m in read_run(results / scale).items() if made_here(results / scale / n)}
     last = max((made_here(results / scale / n) for n in metrics), key=lambda run: run["written"])
     run = {"name": name, "seed": next(iter(metrics.values()))["parameters"]["SEED"]}
     run["provenance"] = {k: last[k] for k in ("code", "python", "machine", "versions")}
-    run["seconds"] = {n: made_here(results / scale / n)["seconds"] for n in metrics}
-    run["notebooks"] = {n: m["metrics"] for n, m in metrics.items()}
-    others = [r for r in known.get(scale, {"runs": []})["runs"] if r["name"] != name]
+    runs = known.get(scale, {"runs": []})["runs"]
+    before = next((r for r in runs if r["name"] == name), {"seconds": {}, "notebooks": {}})
+    run["seconds"] = before["seconds"] | {n: made_here(results / scale / n)["seconds"] for n in metrics}
+    run["notebooks"] = before["notebooks"] | {n: m["metrics"] for n, m in metrics.items()}
+    others = [r for r in runs if r["name"] != name]
     known[scale] = {"runs": [run, *others] if name == "committed" else [*others, run]}
     write(reference, json.dumps(known, indent=1) + "\n")
 

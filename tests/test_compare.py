@@ -147,3 +147,12 @@ def test_tidy_keeps_results_and_warnings_and_drops_what_differs_between_runs(tmp
     assert texts == [("stdout", ["1\n", "2\n"]), ("stderr", ["UserWarning: a guess\n"]), (None, None)]
     compare.tidy(path)
     assert path.read_bytes() == once
+
+
+def test_notebooks_that_were_not_run_here_keep_what_the_run_of_that_name_had(made, tmp_path):
+    (made.folder / "02_b" / "run.json").unlink()
+    (made.folder / "02_b" / "metrics.json").unlink()
+    results.save_metrics(made.folder / "01_a", {"x": 7.0, "verdict": "undecided"}, {"SCALE": "tiny", "SEED": 0}, started=0)
+    compare.add("tiny", "committed", tmp_path, tmp_path / "reference.json")
+    first = json.loads((tmp_path / "reference.json").read_text())["tiny"]["runs"][0]
+    assert first["name"] == "committed" and {n: m["x"] for n, m in first["notebooks"].items()} == {"01_a": 7.0, "02_b": 1.1}
