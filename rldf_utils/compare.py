@@ -156,8 +156,8 @@ def add(scale: str, name: str, results: Path = RESULTS, reference: Path = REFERE
     run = {"name": name, "seed": next(iter(metrics.values()))["parameters"]["SEED"]}
     run["provenance"] = {k: last[k] for k in ("code", "python", "machine", "versions")}
     runs = known.get(scale, {"runs": []})["runs"]
-    before = next((r for r in runs if r["name"] == name), {"seconds": {}, "notebooks": {}})
-    run["seconds"] = before["seconds"] | {n: made_here(results / scale / n)["seconds"] for n in metrics}
+    before = next((r for r in runs if r["name"] == name), {"notebooks": {}})
+    run["seconds"] = before.get("seconds", {}) | {n: made_here(results / scale / n)["seconds"] for n in metrics}
     run["notebooks"] = before["notebooks"] | {n: m["metrics"] for n, m in metrics.items()}
     others = [r for r in runs if r["name"] != name]
     known[scale] = {"runs": [run, *others] if name == "committed" else [*others, run]}
