@@ -38,8 +38,12 @@ def _choose(u, row, best, epsilon):
 
 
 @njit(cache=True, error_model="numpy")
-def _loop(kind, q, visits, uniforms, chances, transitions, rewards, ends, target, start, epsilon, alpha, gamma, omega, most, out, paid):
-    """`agents.run` on `RLDFEnv`; fills out[:, step] with state, action and episode, and paid[step] with the reward.
+def _loop(
+    kind, q, visits, uniforms, chances, rng, transitions, rewards, ends, target, start, epsilon, alpha, gamma, omega, most, out, paid
+):
+    """`agents.run` on `RLDFEnv`, whose numbers come from `chances`, or from `rng` if that is empty.
+
+    Fills out[:, step] with state, action and episode, and paid[step] with the reward.
 
     Returns the starts, and how many of the agent's uniform numbers it used.
     """
@@ -51,7 +55,7 @@ def _loop(kind, q, visits, uniforms, chances, transitions, rewards, ends, target
         if ended:
             state = start
             if start < 0:
-                state = int(chances[drawn] * (len(q) - 1))
+                state = int((chances[drawn] if len(chances) else rng.random()) * (len(q) - 1))
                 state += state >= target
                 drawn += 1
             starts.append(state)
@@ -62,7 +66,7 @@ def _loop(kind, q, visits, uniforms, chances, transitions, rewards, ends, target
             used += 1
         arrived, following, draw = transitions[state, action], -1, 0
         if len(rewards) > 1:
-            draw = int(chances[drawn] * len(rewards))
+            draw = int((chances[drawn] if len(chances) else rng.random()) * len(rewards))
             drawn += 1
         reward = rewards[draw, arrived]
         t += 1
@@ -89,23 +93,20 @@ def _loop(kind, q, visits, uniforms, chances, transitions, rewards, ends, target
 
 
 @njit(cache=True, error_model="numpy")
-def _many(kind, tables, shift, uniforms, chances, transitions, rewards, ends, target, start, epsilon, alpha, gamma, most, states, paid):
+def _many(
+    kind, tables, shift, uniforms, chances, rng, transitions, rewards, ends, target, start, epsilon, alpha, gamma, most, states, paid
+):
     """`_loop` for every row of uniforms and chances, from the table of the same number plus shift; fills states and paid."""
     q, visits, out = np.empty(tables.shape[1:]), np.empty((0, 0), np.int64), np.empty((3, states.shape[1]), np.int32)
     for run in range(len(states)):
         q[:] = tables[run]
         q += shift
-        _loop(kind, q, visits, uniforms[run], chances[run], transitions, rewards, ends, target, start, epsilon, alpha, gamma, 0.0,
+        _loop(kind, q, visits, uniforms[run], chances[run], rng, transitions, rewards, ends, target, start, epsilon, alpha, gamma, 0.0,
               most, out, paid[run])  # fmt: skip
         states[run] = out[0]
 
 
 KINDS = (QLearning, Sarsa, Random)  #: what the compiled loop knows
-
-
-def _numbers(env: RLDFEnv, steps: int, seed: int) -> np.ndarray:
-    """As many of the environment's uniform numbers as a run can use: one per start, and one per step that shows one of several draws."""
-    return np.random.default_rng(seed).random(steps * (1 + (len(env.rewards) > 1)) + 1)
 
 
 def _checked(env: RLDFEnv) -> int:
@@ -130,7 +131,8 @@ def run(env: RLDFEnv, agent: Agent, steps: int, seed: int = 0) -> Trajectory:
     generator, before = agent.rng, agent.rng.bit_generator.state
     uniforms = generator.random(steps + steps // max_steps + 1)  # SARSA draws once more for an episode cut short
     starts, used = _loop(
-        KINDS.index(type(agent)), agent.q, agent.visits, uniforms, _numbers(env, steps, seed), env.transitions, env.rewards, env.ends,
+        KINDS.index(type(agent)), agent.q, agent.visits, uniforms, np.empty(0), np.random.default_rng(seed),
+        env.transitions, env.rewards, env.ends,
         env.target, -1 if env.start is None else env.start, agent.epsilon, agent.alpha, agent.gamma, agent.omega or 0.0, max_steps, out,
         rewards,
     )  # fmt: skip
@@ -167,7 +169,7 @@ def many(env: RLDFEnv, agent: str, epsilon: float, seeds: Seeds) -> tuple[np.nda
     if seeds.tables.shape[1:] != env.transitions.shape:
         raise ValueError(f"the seeds are for {seeds.tables.shape[1:]} states and actions, the environment has {env.transitions.shape}")
     states, paid = np.empty((len(seeds.tables), seeds.steps), np.int32), np.empty((len(seeds.tables), seeds.steps))
-    _many(kind, seeds.tables, shift, seeds.uniforms, seeds.chances, env.transitions, env.rewards, env.ends, env.target,
-          -1 if env.start is None else env.start, real("epsilon", epsilon, 0, 1), learning["alpha"], learning["gamma"], max_steps, states,
-          paid)  # fmt: skip
+    start = -1 if env.start is None else env.start
+    _many(kind, seeds.tables, shift, seeds.uniforms, seeds.chances, np.random.default_rng(0), env.transitions, env.rewards, env.ends,
+          env.target, start, real("epsilon", epsilon, 0, 1), learning["alpha"], learning["gamma"], max_steps, states, paid)  # fmt: skip
     return states, paid

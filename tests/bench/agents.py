@@ -19,10 +19,10 @@ import pandas as pd
 
 from rldf_utils import agents, grammar, plots, results, sweep
 from rldf_utils.env import RLDFEnv
-from rldf_utils.readings import DEFAULT
+from rldf_utils.readings import DEFAULT, PRINTED
 
 HERE, ROUNDS, RUN = Path(__file__).parent, 7, 20_000
-ENV = RLDFEnv(grammar.load("base"), target=(1, 2, 1, 2), max_steps=200)
+ENV = RLDFEnv(grammar.load("base"), target=(1, 2, 1, 2), max_steps=200, reading=PRINTED)  # as in all former measurements
 EPSILON, ALPHA, GAMMA = 0.1, DEFAULT.alpha, DEFAULT.gamma
 
 
