@@ -192,7 +192,7 @@ def band(ax: plt.Axes, curves: np.ndarray, color: str, label: str) -> plt.Axes:
 
 
 def learning_curves(rows: Sequence[dict]) -> plt.Figure:
-    """Mean reward a step over blocks of steps, one panel a reward.
+    """Mean reward per step over blocks of steps, one panel a reward.
 
     Args:
         rows: agent, reward, `rewards` (seeds, blocks), and `best`: what `sweep.optimal_return` says.
@@ -204,7 +204,7 @@ def learning_curves(rows: Sequence[dict]) -> plt.Figure:
             band(ax, row["rewards"], COLOURS[row["agent"]], row["agent"])
         value, arrives = row["best"]
         ax.axhline(value, color="black", ls="--", lw=1, label="Q*")
-        ax.set(title=f"reward {kind}: Q* arrives in {arrives:.0%} of episodes", xlabel="block of steps", ylabel="mean reward a step")
+        ax.set(title=f"reward {kind}: Q* arrives in {arrives:.0%} of episodes", xlabel="block of 200 steps", ylabel="mean reward per step")
     ax.legend(frameon=False)
     return figure
 

@@ -123,7 +123,7 @@ def growth(shape: tuple[int, ...], setting: Mapping, seeds: Sequence[int], cap: 
     for seed in seeds:
         steps, arrived = 0, 0
         while not arrived and steps < cap:
-            steps = min(max(10 * steps, 1000), cap)  # the same trajectory once more, but longer
+            steps = min(max(3 * steps, 1000), cap)  # the same trajectory once more, but longer
             agent = agents.make(setting["agent"], env, setting["epsilon"], seed=seed)
             states = run(env, agent, steps, seed).states
             arrived = int((states == env.target).argmax()) + 1 if (states == env.target).any() else 0
