@@ -145,14 +145,16 @@ def roughness(values: np.ndarray, transitions: np.ndarray, distance: np.ndarray)
     """How hard a landscape is to climb to the state of distance 0.
 
     Returns:
-        values: distinct rewards; optima: local optima; on_optima: share of states on one; target_basin: share of states
-        from which steepest ascent ends at the target; largest_basin: the same of the end that draws most;
-        rank_correlation: Spearman's, of reward and nearness.
+        values: distinct rewards; changes: share of steps that change the reward, borders aside; optima: local optima;
+        on_optima: share of states on one; target_basin: share of states from which steepest ascent ends at the target;
+        largest_basin: the same of the end that draws most; rank_correlation: Spearman's, of reward and nearness.
     """
     plateau, maximal = optima(values, transitions)
     ends = np.bincount(ascent(values, transitions), minlength=len(values)) / len(values)
+    moves = transitions != np.arange(len(values))[:, None]
     return {
-        "values": len(np.unique(values)), "optima": int(maximal.sum()), "on_optima": float(maximal[plateau].mean()),
+        "values": len(np.unique(values)), "changes": float((values[transitions] != values[:, None])[moves].mean()),
+        "optima": int(maximal.sum()), "on_optima": float(maximal[plateau].mean()),
         "target_basin": float(ends[distance == 0][0]), "largest_basin": float(ends.max()),
         "rank_correlation": float(spearmanr(values, -distance).statistic),
     }  # fmt: skip

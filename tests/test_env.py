@@ -387,6 +387,7 @@ def test_steepest_ascent_by_hand():
 def test_roughness_by_hand():
     got = roughness(HILLS, LINE, distances((7,), (6,)))
     assert got["values"] == 4 and got["optima"] == 3 and got["on_optima"] == 4 / 7
+    assert got["changes"] == 8 / 12, "of six pairs of neighbours, two pay the same"
     assert got["target_basin"] == 2 / 7 and got["largest_basin"] == 2 / 7
     ranks, near = np.array([6, 2, 4.5, 4.5, 2, 2, 7]), np.arange(7.0)  # Spearman is Pearson on mid-ranks
     assert got["rank_correlation"] == pytest.approx(np.corrcoef(ranks, near)[0, 1], abs=1e-12)
