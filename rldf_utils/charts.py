@@ -1,0 +1,142 @@
+"""Charts of agents and searches: how they learn, and what becomes of the paper's claims about them."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from rldf_utils import plots
+from rldf_utils.env import RLDFEnv
+from rldf_utils.multiverse import Claim
+from rldf_utils.readings import DEFAULT, LEVELS, Reading
+
+
+def learning_curves(rows: Sequence[dict]) -> plt.Figure:
+    """Mean reward per step over blocks of steps, one panel a reward.
+
+    Args:
+        rows: agent, reward, `rewards` (seeds, blocks), and `best`: what `sweep.optimal_return` says.
+    """
+    kinds = sorted({row["reward"] for row in rows})
+    figure, axes = plt.subplots(1, len(kinds), figsize=(3.8 * len(kinds), 3.4))
+    for kind, ax in zip(kinds, np.atleast_1d(axes), strict=True):
+        for row in (r for r in rows if r["reward"] == kind):
+            plots.band(ax, row["rewards"], plots.COLOURS[row["agent"]], row["agent"])
+        value, arrives = row["best"]
+        ax.axhline(value, color="black", ls="--", lw=1, label="Q*")
+        ax.set(title=f"reward {kind}: Q* arrives in {arrives:.0%} of episodes", xlabel="block of 200 steps", ylabel="mean reward per step")
+    ax.legend(frameon=False)
+    return figure
+
+
+def q_slices(tables: dict[str, np.ndarray], env: RLDFEnv) -> plt.Figure:
+    """max Q on the slices of the first two and the last two axes through the target, one column per table (states, actions).
+
+    All share one colour scale; grey is the target. An arrow is the best action where it moves within the slice. Two axes
+    are one slice, a single axis is one row.
+    """
+    pad = max(2 - len(env.grammar.shape), 0)  # an axis of one word makes a row of a line
+    shape, words = (1,) * pad + env.grammar.shape, [("",)] * pad + list(env.grammar.axes.values())
+    names, target = [""] * pad + list(env.grammar.axes), (0,) * pad + env.grammar.encoding(env.target)
+    slices = sorted({(0, 1), (len(shape) - 2, len(shape) - 1)})
+    low, high = (end(q.max(1) for q in tables.values()) for end in (lambda q: min(map(np.min, q)), lambda q: max(map(np.max, q))))
+    figure, axes = plt.subplots(len(slices), len(tables), figsize=(4.6 * len(tables), 3 * len(slices)), squeeze=False)
+    for (title, q), column in zip(tables.items(), axes.T, strict=True):
+        for (down, across), ax in zip(slices, column, strict=True):
+            cells = np.array([target] * (shape[down] * shape[across]))
+            cells[:, [down, across]] = np.indices((shape[down], shape[across])).reshape(2, -1).T
+            rows = q[np.ravel_multi_index(cells.T, shape)]
+            values = rows.max(1).reshape(shape[down], shape[across])
+            values[target[down], target[across]] = np.nan  # nothing is learnt of leaving the target
+            shown = ax.imshow(values, cmap="viridis", aspect="auto", vmin=low, vmax=high)
+            ax.set_facecolor("#bbbbbb")
+            ax.figure.colorbar(shown, ax=ax, label="max Q", shrink=0.9)
+            for (y, x), action in zip(cells[:, [down, across]], rows.argmax(1), strict=True):
+                moved = action // 2 + pad
+                if moved in (down, across) and (y, x) != (target[down], target[across]):
+                    step = 0.3 * (1 - 2 * (action % 2))
+                    dx, dy = (step, 0) if moved == across else (0, step)
+                    ax.annotate("", (x + dx, y + dy), (x - dx, y - dy), arrowprops={"arrowstyle": "->", "color": "white"})
+            ax.plot(target[across], target[down], "*", ms=13, mfc="white", mec="black")
+            ax.set_xticks(range(shape[across]), words[across], rotation=30, ha="right", fontsize=8)
+            ax.set_yticks(range(shape[down]), words[down], fontsize=8)
+            ax.set(title=title, xlabel=names[across], ylabel=names[down])
+    return figure
+
+
+def convergence(errors: pd.DataFrame, steps: int) -> plt.Figure:
+    """The error of `sweep.convergence` against the steps; a dashed line at the paper's number of steps."""
+    figure, ax = plt.subplots(figsize=(7, 3.4))
+    for name, part in errors.groupby("step_size", sort=False):
+        ax.loglog(part["steps"], part["error"], "o-", ms=3, label=f"step size {name}")
+    ax.axvline(steps, color="#7f7f7f", ls="--", lw=1)
+    ax.set(xlabel=f"steps (dashed: {steps})", ylabel="largest |Q - Q*|", title="uniform exploration, reward 1")
+    ax.legend(frameon=False)
+    return figure
+
+
+def specification_curves(tables: Mapping[Claim, pd.DataFrame], readings: Sequence[Reading]) -> plt.Figure:
+    """Each claim's effect in every reading, sorted, with its interval; below it, which fields depart from the default.
+
+    Blue: the claim holds; red: the effect is opposite; grey: neither. Grey band: within the smallest effect.
+
+    Args:
+        tables: claim -> one row per reading, of `multiverse.effects`; the first reading is the default.
+    """
+    departs = np.array([[getattr(reading, name) != getattr(DEFAULT, name) for reading in readings] for name in LEVELS])
+    rows = -(-len(tables) // 2)
+    cells = plt.figure(figsize=(12, 4.2 * rows), layout="constrained").subfigures(rows, 2, squeeze=False, hspace=0.04, wspace=0.04)
+    for number, (claim, table) in enumerate(tables.items()):
+        above, below = cells[number // 2, number % 2].subplots(2, 1, sharex=True, height_ratios=(1, 1.25))
+        order = np.argsort(table["difference"].to_numpy(), kind="stable")
+        values, low, high = (table[column].to_numpy()[order] for column in ("difference", "low", "high"))
+        beyond = np.where(low >= claim.smallest, 1, np.where(high <= -claim.smallest, -1, 0)) * claim.direction
+        for sign, color in ((1, "#0072b2"), (-1, "#d55e00"), (0, "#999999")):
+            at = np.flatnonzero(beyond == sign)
+            above.vlines(at, low[at], high[at], color=color, lw=1)
+            above.plot(at, values[at], ".", color=color, ms=3)
+        above.axhspan(-claim.smallest, claim.smallest, color="#dddddd", zorder=0)
+        above.axvline(int(np.flatnonzero(order == 0)[0]), color="black", lw=0.8, ls=":")
+        above.set_title("\n".join(textwrap.wrap(claim.text, 62)), fontsize=9)
+        above.set_ylabel("difference")
+        below.imshow(departs[:, order], aspect="auto", cmap="Greys", interpolation="nearest", vmin=0, vmax=1.4)
+        below.set_yticks(range(len(LEVELS)), LEVELS, fontsize=8)
+        below.set_xlabel("readings, sorted")
+    return cells[0, 0].get_figure(root=True)
+
+
+def growth(grown: pd.DataFrame) -> plt.Figure:
+    """Steps and calls until the first arrival against the states: medians and the middle half; what drawing without return needs."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharex=True)
+    for (agent, reading), part in grown.groupby(["agent", "reading"]):
+        label = agent if agent == "Random" else f"{agent}, {reading}"
+        style = "o--" if reading == "printed" else "o-"
+        for ax, column in zip(axes, ("steps", "calls"), strict=True):
+            low, middle, high = (part.groupby("states")[column].quantile(q) for q in (0.25, 0.5, 0.75))
+            bars = {"fmt": style, "ms": 4, "capsize": 3, "color": plots.COLOURS[agent], "label": label}
+            ax.errorbar(middle.index, middle, (middle - low, high - middle), **bars)
+            ax.set(xscale="log", yscale="log", xlabel="states", ylabel=f"{column} until the first arrival")
+    sizes = np.array(sorted(grown["states"].unique()))
+    for share, style, label in ((1, "--", "every state"), (0.5, ":", "half of them")):
+        axes[1].plot(sizes, share * sizes, style, color="black", lw=1, label=label)
+    axes[1].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def by_epsilon(rows: pd.DataFrame) -> plt.Figure:
+    """Means over the runs of each measure against epsilon, one line per reading, with 95 % intervals; epsilon is a category."""
+    measures = [column for column in rows if column not in ("reading", "epsilon")]
+    figure, axes = plt.subplots(1, len(measures), figsize=(4 * len(measures), 3.2))
+    for measure, ax in zip(measures, axes, strict=True):
+        for reading, part in rows.groupby("reading"):
+            grouped = part.groupby("epsilon")[measure]
+            place, style = range(grouped.ngroups), "o-" if reading == "chosen" else "s--"
+            ax.errorbar(place, grouped.mean(), 1.96 * grouped.sem(), fmt=style, ms=4, capsize=2, color=plots.COLOURS["Q"], label=reading)
+        ax.set_xticks(place, grouped.groups, fontsize=8)
+        ax.set(xlabel="epsilon (1.0 is Random)", title=measure)
+        if rows[measure].min() >= 0:
+            ax.set_ylim(0)
+    axes[0].legend(frameon=False)
+    return figure
