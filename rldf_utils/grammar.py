@@ -15,6 +15,7 @@ from math import prod
 from pathlib import Path
 
 import nltk
+import numpy as np
 
 from rldf_utils import rules
 from rldf_utils.arguments import integer
@@ -156,6 +157,11 @@ class Grammar:
             return nltk.Tree(name, [grow(part) for part in self.cfg.productions(lhs=symbol)[0].rhs()])
 
         return grow(self.cfg.start())
+
+    def spread(self, n: int, rng: np.random.Generator) -> list[Encoding]:
+        """n encodings in which all words of an axis occur equally often, to one; how the axes are paired is random."""
+        columns = [rng.permutation(np.arange(n) % size) for size in self.shape]
+        return list(zip(*(column.tolist() for column in columns), strict=True))
 
     @cached_property
     def _slots(self) -> list[Slot]:

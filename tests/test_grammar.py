@@ -7,6 +7,7 @@ import resource
 import time
 from itertools import product
 
+import numpy as np
 import pytest
 
 from rldf_utils import grammar
@@ -480,3 +481,12 @@ def test_what_cannot_be_opened(tmp_path):
         pytest.skip("this user may read everything")
     with pytest.raises(GrammarError, match="cannot be read: Permission denied"):
         grammar.load(path)
+
+
+def test_spread_encodings_hold_every_word_equally_often():
+    base = grammar.load("base")
+    found = np.array(base.spread(25, np.random.default_rng(0)))
+    for column, size in zip(found.T, base.shape, strict=True):
+        counts = np.bincount(column, minlength=size)
+        assert len(counts) == size and counts.max() - counts.min() <= 1
+    assert base.spread(25, np.random.default_rng(0)) != base.spread(25, np.random.default_rng(1))
