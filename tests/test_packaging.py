@@ -35,6 +35,7 @@ NOTEBOOKS = [
     "07_resnet18_classification",
     "08_fid_kid_imagenet_variants",
     "A2_agent_claims",
+    "A4_captions_and_encodings",
 ]
 
 

@@ -1,0 +1,203 @@
+"""Figure 7 with numbers: what of an input's semantics its caption keeps, beside its encoding, in words and in pictures."""
+
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from rldf_utils import stats
+from rldf_utils.grammar import NUMERALS, Encoding, GrammarError
+from rldf_utils.perceive import Clip
+from rldf_utils.rules import forms
+from rldf_utils.tiny import world
+from rldf_utils.tiny.sampling import BASE, FULL, LARGE, PLAIN
+
+Semantics = Mapping[str, str]  #: axis -> word
+COLOURS = {"true sentence": "black", "encoding": "#009e73", "encoding, all axes": "#56b4e9", "caption": "#cc79a7", "PEZ": "#e69f00"}
+NOT_HERE = "not testable here (needs a judge of photographs)"
+
+
+def truths(rng: np.random.Generator, n: int) -> dict[str, list[dict[str, str]]]:
+    """What inputs show in three worlds, every word of an axis equally often.
+
+    "base" and "large" are the grammars of these names, n inputs each. "all axes", n / 2 inputs: the base grammar's words,
+    and a word on every other axis that the world draws; in half of them nobody does anything, or faces would be rare.
+    """
+    found = {g.name: [g.decode(e) for e in g.spread(n, rng)] for g in (BASE, LARGE)}
+    rich = zip(FULL.spread(n // 2, rng), BASE.spread(n // 2, rng), strict=True)
+    found["all axes"] = [FULL.decode(finer) | BASE.decode(coarse) for finer, coarse in rich]
+    for words in found["all axes"][::2]:
+        words["Verb"] = ""
+    return found
+
+
+def sentence(words: Semantics) -> str:
+    """Of the full grammar; axes that are not named are plain."""
+    return FULL.surface(FULL.encode(PLAIN | words))
+
+
+def nearest_sentence(clip: Clip, embedding: np.ndarray, start: Encoding) -> Encoding:
+    """The full grammar's encoding that an image's embedding (d,) leads to from `start`, one axis at a time.
+
+    Each axis in turn, the last one first, takes the word whose sentence has the highest cosine, until none changes: the
+    sentences are too many to read the image against all. No picture is drawn.
+    """
+    best, before = tuple(start), None
+    while best != before:
+        before = best
+        for k in reversed(range(len(FULL.shape))):
+            options = [(*best[:k], word, *best[k + 1 :]) for word in range(FULL.shape[k])]
+            best = options[int((clip.embed_texts([FULL.surface(o) for o in options]) @ embedding).argmax())]
+    return best
+
+
+def said(text: str) -> dict[str, str]:
+    """The words that a text says, by axis: of a sentence of the full grammar all axes; of prose the longest word it holds.
+
+    Prose says nothing of numbers here: what a "two" in it counts is not known.
+    """
+    try:
+        return FULL.decode(FULL.parse(text))
+    except GrammarError:
+        found = {}
+        for axis, singular in FULL.axes.items():
+            held = [(len(form), word) for word, written in zip(singular, FULL.words[axis], strict=True) for form in forms(written)
+                    if word and word not in NUMERALS and re.search(rf"\b{re.escape(form)}\b", text, re.IGNORECASE)]  # fmt: skip
+            if held:
+                found[axis] = max(held)[1]
+        return found
+
+
+def in_words(texts: Sequence[str], wanted: Sequence[Semantics]) -> pd.DataFrame:
+    """Before any drawing: per axis, in how many of the n inputs that show it a text says it right, wrong, or omits it.
+
+    Omitted: nothing is said of the axis, or the plain word where the input shows another.
+    """
+    rows = {axis: {"n": 0, "right": 0, "wrong": 0, "omitted": 0} for axis in FULL.axes}
+    for words, truth in zip(map(said, texts), wanted, strict=True):
+        for axis in world.visible(truth) & set(truth):
+            plain = None if axis in BASE.axes else PLAIN[axis]
+            told = words.get(axis, plain)
+            rows[axis]["n"] += 1
+            rows[axis]["right" if told == truth[axis] else "omitted" if told == plain else "wrong"] += 1
+    return pd.DataFrame([{"axis": axis, **row} for axis, row in rows.items() if row["n"]])
+
+
+def shows(seen: Semantics, truth: Semantics) -> dict[str, bool]:
+    """Per axis that an input shows, whether a picture shows the same; where nobody is seen, nobody's age or deed is."""
+    there = world.visible(seen)
+    return {axis: axis in there and seen[axis] == truth[axis] for axis in FULL.axes if axis in world.visible(truth) & set(truth)}
+
+
+def kept(seen: Sequence[Sequence[Semantics]], wanted: Sequence[Semantics]) -> np.ndarray:
+    """Per input and axis of the full grammar the share of its pictures that show what it shows; NaN where it shows nothing.
+
+    Args:
+        seen: the judge's words, (inputs, pictures).
+    """
+    columns = {axis: k for k, axis in enumerate(FULL.axes)}
+    shares = np.full((len(wanted), len(columns)), np.nan)
+    for i, (pictures, truth) in enumerate(zip(seen, wanted, strict=True)):
+        for axis, share in pd.DataFrame([shows(words, truth) for words in pictures]).mean().items():
+            shares[i, columns[axis]] = share
+    return shares
+
+
+def by_axis(shares: np.ndarray) -> dict[str, np.ndarray]:
+    """Of `kept`: axis -> shares of the inputs that show it; "all" is each input's mean over its axes."""
+    columns = {axis: column[~np.isnan(column)] for axis, column in zip(FULL.axes, shares.T, strict=True)}
+    return {axis: column for axis, column in columns.items() if len(column)} | {"all": np.nanmean(shares, axis=1)}
+
+
+def shares_table(shares: np.ndarray, rng: np.random.Generator, **columns) -> pd.DataFrame:
+    """Of `kept`: one row per axis and one for all, the mean share with its 95 % interval over n inputs (bootstrap)."""
+    rows = []
+    for axis, column in by_axis(shares).items():
+        low, high = stats.interval(column, rng, statistic=lambda drawn: drawn.mean(-1))
+        low, high = _with_doubt(column, low, high)
+        rows.append({**columns, "axis": axis, "share": column.mean(), "low": max(low, 0.0), "high": min(high, 1.0), "n": len(column)})
+    return pd.DataFrame(rows)
+
+
+def differences(ours: np.ndarray, other: np.ndarray, rng: np.random.Generator, smallest: float, **columns) -> pd.DataFrame:
+    """Of `kept`, twice, for the same inputs: ours minus other by axis and for all, 95 % paired interval, and verdict.
+
+    The claim is that ours keeps more, by `smallest` at least.
+    """
+    one, two, rows = by_axis(ours), by_axis(other), []
+    for axis, column in one.items():
+        found = stats.effect(column, two[axis], rng)
+        found["low"], found["high"] = _with_doubt(column - two[axis], found["low"], found["high"])
+        word = stats.verdict(found["low"], found["high"], 1, smallest)
+        rows.append({**columns, "axis": axis, **found, "smallest": smallest, "verdict": word})
+    return pd.DataFrame(rows)
+
+
+def _with_doubt(column: np.ndarray, low: float, high: float) -> tuple[float, float]:
+    """An interval; where all n values are equal the bootstrap knows no doubt, so the rule of three, 3 / n, stands in for it."""
+    return (low - 3 / len(column), high + 3 / len(column)) if np.ptp(column) == 0 else (low, high)
+
+
+def chart(table: pd.DataFrame) -> plt.Figure:
+    """Share kept by axis, a panel for each world (the last at the right), a colour for each prompt; bars are 95 % intervals.
+
+    Args:
+        table: rows of `shares_table` with the columns world and prompt.
+    """
+    *others, last = parts = {name: part for name, part in table.groupby("world", sort=False)}
+    figure = plt.figure(figsize=(10, 6.2))
+    panels = figure.subplot_mosaic([[name, last] for name in others], sharex=True)
+    for name, part in parts.items():
+        ax, words, prompts = panels[name], list(dict.fromkeys(part["axis"])), [p for p in COLOURS if p in set(part["prompt"])]
+        for k, prompt in enumerate(prompts):
+            rows = part[part["prompt"] == prompt]
+            y = [words.index(axis) + 0.8 * (k + 0.5) / len(prompts) - 0.4 for axis in rows["axis"]]
+            spread = rows["share"] - rows["low"], rows["high"] - rows["share"]
+            ax.errorbar(rows["share"], y, xerr=spread, fmt="o", ms=3.5, lw=1.2, color=COLOURS[prompt])
+        ax.set_yticks(range(len(words)), words)
+        ax.set_ylim(len(words) - 0.5, -0.5)
+        for line in range(1, len(words)):
+            ax.axhline(line - 0.5, color="#dddddd", lw=0.8)
+        few = part["n"][part["prompt"] == "PEZ"].max()
+        ax.set_title(f"{name}: {part['n'].max()} inputs, PEZ {few}", loc="left")
+        ax.set(xlim=(-0.02, 1.02), xlabel="share of pictures that show what the input shows" if name in (others[-1], last) else "")
+    used = [p for p in COLOURS if p in set(table["prompt"])]
+    handles = [plt.Line2D([], [], marker="o", ls="", color=COLOURS[p], label=p) for p in used]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(used), frameon=False)
+    return figure
+
+
+def gallery(rows: Sequence[tuple[np.ndarray, Semantics | None, Mapping[str, tuple]]]) -> plt.Figure:
+    """Figure 7: a row for each input, its picture and beside it blocks of pictures, the prompt over each.
+
+    A picture that shows something else than the input has a red frame, and below it the axes and what is seen instead.
+
+    Args:
+        rows: (input, its semantics or None, {block: (prompt, pictures, what the judge sees in each or None)}).
+    """
+    each, blocks = len(next(iter(rows[0][2].values()))[1]), len(rows[0][2])
+    widths = ([1] + [0.25] + ([1] * each + [0.25]) * blocks)[:-1]
+    figure, axes = plt.subplots(len(rows), len(widths), figsize=(1.1 * sum(widths), 2 * len(rows)), width_ratios=widths, squeeze=False,
+                                layout="none", gridspec_kw={"wspace": 0.06, "hspace": 0.75, "left": 0.01, "right": 0.99})  # fmt: skip
+    for ax in axes.flat:
+        ax.axis("off")
+    for line, (image, truth, parts) in zip(axes, rows, strict=True):
+        line[0].imshow(image)
+        line[0].set_title("input", fontsize=8, loc="left")
+        for b, (name, (prompt, pictures, seen)) in enumerate(parts.items()):
+            first = 2 + b * (each + 1)
+            line[first].set_title("\n".join(textwrap.wrap(f"{name}: {prompt}", 17 * each)), fontsize=8, loc="left")
+            for k, picture in enumerate(pictures):
+                ax, wrong = line[first + k], []
+                ax.imshow(picture)
+                if seen is not None:
+                    wrong = [f"{axis} {seen[k][axis] or 'none'}" for axis, right in shows(seen[k], truth).items() if not right]
+                if wrong:
+                    ax.add_patch(plt.Rectangle((-0.5, -0.5), picture.shape[1], picture.shape[0], fill=False, ec="#d00000", lw=3))
+                    told = [textwrap.shorten(text, 18, placeholder=" …") for text in wrong]
+                    told = told if len(told) <= 2 else [told[0], f"and {len(told) - 1} more"]
+                    ax.text(0.5, -0.05, "\n".join(told), fontsize=8, color="#d00000", ha="center", va="top", transform=ax.transAxes)
+    return figure
