@@ -180,8 +180,8 @@ def gallery(rows: Sequence[tuple[np.ndarray, Semantics | None, Mapping[str, tupl
     """
     each, blocks = len(next(iter(rows[0][2].values()))[1]), len(rows[0][2])
     widths = ([1] + [0.25] + ([1] * each + [0.25]) * blocks)[:-1]
-    figure, axes = plt.subplots(len(rows), len(widths), figsize=(1.1 * sum(widths), 2 * len(rows)), width_ratios=widths, squeeze=False,
-                                layout="none", gridspec_kw={"wspace": 0.06, "hspace": 0.75, "left": 0.01, "right": 0.99})  # fmt: skip
+    figure, axes = plt.subplots(len(rows), len(widths), figsize=(1.1 * sum(widths), 2.1 * len(rows)), width_ratios=widths, squeeze=False,
+                                layout="none", gridspec_kw={"wspace": 0.06, "hspace": 0.85, "left": 0.01, "right": 0.99})  # fmt: skip
     for ax in axes.flat:
         ax.axis("off")
     for line, (image, truth, parts) in zip(axes, rows, strict=True):
@@ -197,7 +197,7 @@ def gallery(rows: Sequence[tuple[np.ndarray, Semantics | None, Mapping[str, tupl
                     wrong = [f"{axis} {seen[k][axis] or 'none'}" for axis, right in shows(seen[k], truth).items() if not right]
                 if wrong:
                     ax.add_patch(plt.Rectangle((-0.5, -0.5), picture.shape[1], picture.shape[0], fill=False, ec="#d00000", lw=3))
-                    told = [textwrap.shorten(text, 18, placeholder=" …") for text in wrong]
+                    told = [textwrap.shorten(re.sub(r" (an?|in the|at)\b", "", text), 16, placeholder=" …") for text in wrong]
                     told = told if len(told) <= 2 else [told[0], f"and {len(told) - 1} more"]
                     ax.text(0.5, -0.05, "\n".join(told), fontsize=8, color="#d00000", ha="center", va="top", transform=ax.transAxes)
     return figure
