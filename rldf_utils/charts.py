@@ -77,6 +77,76 @@ def convergence(errors: pd.DataFrame, steps: int) -> plt.Figure:
     return figure
 
 
+STYLES = {"forward": ":", "central": "--", "spsa": "-"}  #: the estimators of `gradient.ESTIMATORS`
+
+
+def gradient_arrivals(rows: pd.DataFrame, shape: Sequence[int]) -> plt.Figure:
+    """Share of runs of the noisy diffusion gradient that have seen the target, against the calls; one panel per reward.
+
+    Args:
+        rows: reward, estimator, calls (infinite if the target was not seen).
+        shape: words per axis. Drawing without return sees the target within k calls with probability k / states; one axis at
+            a time needs 1 + the sum of the other words, if rewards 1 and 3 are perfect.
+    """
+    size, pass_ = np.prod(shape), 1 + sum(n - 1 for n in shape)
+    kinds, calls = sorted(rows["reward"].unique()), np.unique(np.geomspace(1, size, 200).astype(int))
+    figure, axes = plt.subplots(1, len(kinds), figsize=(3.9 * len(kinds), 3.4), sharey=True)
+    for kind, ax in zip(kinds, np.atleast_1d(axes), strict=True):
+        ax.plot(calls, calls / size, color=plots.COLOURS["Random"], lw=1.5, label="random, without return")
+        for estimator, part in rows[rows["reward"] == kind].groupby("estimator"):
+            share = (part["calls"].to_numpy()[:, None] <= calls).mean(0)
+            ax.plot(calls, share, STYLES[estimator], color=plots.COLOURS["nDg"], lw=2, label=f"nDg, {estimator}")
+        if kind != 2:
+            ax.plot(pass_, 1, "k*", ms=11, clip_on=False, zorder=5, label=f"one axis at a time, perfect: {pass_} calls")
+        ax.set(xscale="log", ylim=(0, 1), xlim=(1, size), title=f"reward {kind}", xlabel="calls")
+    np.atleast_1d(axes)[0].set_ylabel("share of runs that saw the target")
+    np.atleast_1d(axes)[0].legend(frameon=False, fontsize=8, loc="upper left")
+    return figure
+
+
+def after_the_target(walks: Mapping[str, Mapping[str, np.ndarray]], chance: float) -> plt.Figure:
+    """How far from the target the iterates are that began on it: means, and the band of the middle 80 % of the runs.
+
+    Args:
+        walks: landscape -> estimator -> distances, (runs, iterations).
+        chance: mean distance of a random state.
+    """
+    figure, axes = plt.subplots(1, len(walks), figsize=(3.9 * len(walks), 3.2), sharey=True)
+    for (title, found), ax in zip(walks.items(), np.atleast_1d(axes), strict=True):
+        ax.axhline(chance, color=plots.COLOURS["Random"], lw=1.5, label="a random state")
+        for estimator, distance in found.items():
+            steps, color = np.arange(distance.shape[1]), plots.COLOURS["nDg"]
+            ax.fill_between(steps, *np.percentile(distance, (10, 90), axis=0), color=color, alpha=0.12, lw=0)
+            ax.plot(steps, distance.mean(0), STYLES[estimator], color=color, lw=2, label=f"nDg, {estimator}")
+        ax.set(ylim=(0, None), title=title, xlabel="iterations after the target")
+    np.atleast_1d(axes)[0].set_ylabel("distance to the target")
+    np.atleast_1d(axes)[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def gradient_signal(ratios: Mapping[int, np.ndarray], needed: pd.DataFrame) -> plt.Figure:
+    """Left: signal-to-noise ratio of a difference by distance to the target. Right: calls against the pictures per state.
+
+    Args:
+        ratios: reward -> ratio at each distance from 1, (distances,).
+        needed: reward, pictures, calls: one row per run; runs that never saw the target count with the most calls.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.4))
+    for marker, (kind, ratio) in zip("os^", ratios.items(), strict=True):
+        left.plot(np.arange(1, len(ratio) + 1), ratio, f"{marker}-", ms=4, label=f"reward {kind}")
+    left.axhline(1, color="black", ls="--", lw=1, label="signal = noise")
+    left.set(yscale="log", xlabel="distance to the target", ylabel="signal / noise of one difference")
+    for marker, (kind, part) in zip("os^", needed.groupby("reward"), strict=False):
+        grouped = part.groupby("pictures")["calls"]
+        right.errorbar(grouped.mean().index, grouped.mean(), 1.96 * grouped.sem(), fmt=f"{marker}-", ms=4, capsize=3, label=f"reward {kind}")
+    right.set(xscale="log", xlabel="pictures per state", ylabel="mean calls until the target", ylim=(0, None))
+    right.set_xticks(sorted(needed["pictures"].unique()), sorted(needed["pictures"].unique()))
+    right.minorticks_off()
+    for ax in (left, right):
+        ax.legend(frameon=False, fontsize=8)
+    return figure
+
+
 def specification_curves(tables: Mapping[Claim, pd.DataFrame], readings: Sequence[Reading]) -> plt.Figure:
     """Each claim's effect in every reading, sorted, with its interval; below it, which fields depart from the default.
 
