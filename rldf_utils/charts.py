@@ -9,6 +9,7 @@ import pandas as pd
 
 from rldf_utils import plots
 from rldf_utils.env import RLDFEnv
+from rldf_utils.grammar import Grammar
 from rldf_utils.multiverse import Claim
 from rldf_utils.readings import DEFAULT, LEVELS, Reading
 
@@ -104,17 +105,19 @@ def gradient_arrivals(rows: pd.DataFrame, shape: Sequence[int]) -> plt.Figure:
     return figure
 
 
-def after_the_target(walks: Mapping[str, Mapping[str, np.ndarray]], chance: float) -> plt.Figure:
+def after_the_target(rows: pd.DataFrame, chance: float) -> plt.Figure:
     """How far from the target the iterates are that began on it: means, and the band of the middle 80 % of the runs.
 
     Args:
-        walks: landscape -> estimator -> distances, (runs, iterations).
+        rows: landscape, estimator, distances (iterations,): one row per run.
         chance: mean distance of a random state.
     """
-    figure, axes = plt.subplots(1, len(walks), figsize=(3.9 * len(walks), 3.2), sharey=True)
-    for (title, found), ax in zip(walks.items(), np.atleast_1d(axes), strict=True):
+    titles = list(dict.fromkeys(rows["landscape"]))
+    figure, axes = plt.subplots(1, len(titles), figsize=(3.9 * len(titles), 3.2), sharey=True)
+    for title, ax in zip(titles, np.atleast_1d(axes), strict=True):
         ax.axhline(chance, color=plots.COLOURS["Random"], lw=1.5, label="a random state")
-        for estimator, distance in found.items():
+        for estimator, part in rows[rows["landscape"] == title].groupby("estimator"):
+            distance = np.stack(part["distances"])
             steps, color = np.arange(distance.shape[1]), plots.COLOURS["nDg"]
             ax.fill_between(steps, *np.percentile(distance, (10, 90), axis=0), color=color, alpha=0.12, lw=0)
             ax.plot(steps, distance.mean(0), STYLES[estimator], color=color, lw=2, label=f"nDg, {estimator}")
@@ -137,13 +140,35 @@ def gradient_signal(ratios: Mapping[int, np.ndarray], needed: pd.DataFrame) -> p
     left.axhline(1, color="black", ls="--", lw=1, label="signal = noise")
     left.set(yscale="log", xlabel="distance to the target", ylabel="signal / noise of one difference")
     for marker, (kind, part) in zip("os^", needed.groupby("reward"), strict=False):
-        grouped = part.groupby("pictures")["calls"]
-        right.errorbar(grouped.mean().index, grouped.mean(), 1.96 * grouped.sem(), fmt=f"{marker}-", ms=4, capsize=3, label=f"reward {kind}")
+        mean, error = part.groupby("pictures")["calls"].mean(), 1.96 * part.groupby("pictures")["calls"].sem()
+        right.errorbar(mean.index, mean, error, fmt=f"{marker}-", ms=4, capsize=3, label=f"reward {kind}")
     right.set(xscale="log", xlabel="pictures per state", ylabel="mean calls until the target", ylim=(0, None))
     right.set_xticks(sorted(needed["pictures"].unique()), sorted(needed["pictures"].unique()))
     right.minorticks_off()
     for ax in (left, right):
         ax.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def failures(pairs: Sequence[tuple[np.ndarray, np.ndarray]], titles: Sequence[tuple[str, str]], columns: int = 4) -> plt.Figure:
+    """Inputs and, in a red frame, the pictures at which a search failed; `columns` pairs a row, a title over each picture."""
+    images, words = [image for pair in pairs for image in pair], [title for pair in titles for title in pair]
+    figure = plots.image_grid(images, words, columns=2 * columns, size=1.3)
+    for image, ax in zip(images[1::2], figure.axes[1::2], strict=False):
+        ax.add_patch(plt.Rectangle((-0.5, -0.5), image.shape[1], image.shape[0], fill=False, ec="#d55e00", lw=5))
+    return figure
+
+
+def blind(landscapes: Mapping[str, np.ndarray], transitions: np.ndarray, grammar: Grammar, target: int) -> plt.Figure:
+    """Heat maps: along how many axes neither neighbour of a state pays differently; one panel per landscape, (states,)."""
+    figure, axes = plt.subplots(1, len(landscapes), figsize=(5 * len(landscapes), 5.2))
+    most = len(grammar.axes)
+    shades = plt.get_cmap("magma_r", most + 1)
+    for (title, values), ax in zip(landscapes.items(), np.atleast_1d(axes), strict=True):
+        without = (values[transitions].reshape(len(values), most, 2) == values[:, None, None]).all(2).sum(1)
+        label = "axes without a signal"
+        plots.landscape(ax, without, grammar, target, label, cmap=shades, vmin=-0.5, vmax=most + 0.5)
+        ax.set_title(f"{title}: {(without == most).mean():.0%} of the states see nothing")
     return figure
 
 

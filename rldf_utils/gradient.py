@@ -13,11 +13,12 @@ approximation on loss function with noisy measurements". Iteration i moves x by 
 ((1 + delay) / (1 + delay + i)) ^ decay. Spall (1998) chooses the gain so that the first steps have a wanted length; to
 that end s is the mean, over the estimates so far other than 0, of their largest component. So `gain` is the length of
 the first step in words, whatever the scale of the reward. An estimate of 0 leaves x where it is: a plateau.
+Every iteration first looks at the state nearest to x: it is what the walk shows, and may be the target.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from itertools import product
 from math import prod
 
 import numpy as np
@@ -72,7 +73,8 @@ ESTIMATORS = {"forward": forward, "central": central, "spsa": spsa}
 
 def descend(look: Callable[[int], float], shape: Sequence[int], rng: np.random.Generator, *, estimator: str = "spsa",
             start: int | None = None, gain: float = 0.75, decay: float = 0.602, delay: float = 50.0, pictures: int = 1,
-            iterations: int | None = None, reading: Reading = DEFAULT, path: list[int] | None = None) -> None:  # fmt: skip
+            iterations: int | None = None, patience: int = 50, reading: Reading = DEFAULT,
+            path: list[int] | None = None) -> None:  # fmt: skip
     """Climb the reward (descend its cost) by one of the estimators; see the module's formulas.
 
     The default gain, decay and delay were chosen on 24 targets that no notebook reports, for SPSA under rewards 1 and 3.
@@ -85,7 +87,8 @@ def descend(look: Callable[[int], float], shape: Sequence[int], rng: np.random.G
         start: state number; None draws one.
         gain, decay, delay: of the step's length; decay 0 keeps it.
         pictures: looks at a state whose mean is its reward.
-        iterations: None goes on until `look` raises `Enough`.
+        iterations: None goes on until the search is stuck or `look` raises `Enough`.
+        patience: the search is stuck, and ends, after so many estimates of 0 in a row.
         reading: says the order of the words and what lies beyond the border.
         path: gets the state nearest to x, at the start and after each iteration, also when `look` raises.
 
@@ -95,9 +98,8 @@ def descend(look: Callable[[int], float], shape: Sequence[int], rng: np.random.G
     """
     estimate, sizes = ESTIMATORS[choose("estimator", estimator, ESTIMATORS)], np.array([integer("words of an axis", n, 1) for n in shape])
     gain, decay, delay = real("gain", gain, 0, 1e6), real("decay", decay, 0, 1), real("delay", delay, 0, 1e6)
-    pictures, wrap, size = integer("pictures", pictures, 1), reading.border == "wrap", prod(shape)
-    if iterations is not None:
-        integer("iterations", iterations)
+    pictures, patience = integer("pictures", pictures, 1), integer("patience", patience, 1)
+    wrap, size, most = reading.border == "wrap", prod(shape), None if iterations is None else integer("iterations", iterations)
     place = reading.positions(shape)
     strides = [prod(shape[k + 1 :]) for k in range(len(shape))]
     numbers = [(stride * np.argsort(p)).tolist() for stride, p in zip(strides, place, strict=True)]  # of the words in their order
@@ -113,15 +115,19 @@ def descend(look: Callable[[int], float], shape: Sequence[int], rng: np.random.G
 
     path = [] if path is None else path
     path.append(start)
-    total, count, i = 0.0, 0, 0
-    while iterations is None or i < iterations:
+    total, count, idle = 0.0, 0, 0
+    for i in range(most) if most is not None else itertools.count():
+        look(path[-1])
         gradient = estimate(at, x, sizes, wrap, rng)
-        if largest := np.abs(gradient).max():
-            total, count = total + largest, count + 1
+        largest = float(np.abs(gradient).max())
+        total, count, idle = total + largest, count + (largest > 0), 0 if largest else idle + 1
+        if largest:
             x = x + gain * ((1 + delay) / (1 + delay + i)) ** decay * gradient * count / total
             x = x % sizes if wrap else np.clip(x, 0, sizes - 1)
         path.append(state(_nearest(x)))
-        i += 1
+        if idle == patience:
+            return
+    look(path[-1])
 
 
 def run(looks: Looks, shape: Sequence[int], rng: np.random.Generator, **settings) -> np.ndarray:
@@ -156,13 +162,13 @@ def runs(landscapes: Mapping[str, np.ndarray], goals: Mapping[str, int], shape: 
     return pd.DataFrame(rows)
 
 
-def ending(path: np.ndarray, goal: int, last: int = 20) -> str:
-    """How a run ended: "at the target"; "left it" (it was there before); "stuck" (the last iterates are one state); or "moving"."""
+def ending(path: np.ndarray, goal: int, last: int = 50) -> str:
+    """How a run ended: "at the target"; "left it" (it was there before); "stuck" (the last moves led nowhere); or "moving"."""
     if path[-1] == goal:
         return "at the target"
     if goal in path:
         return "left it"
-    return "stuck" if len(set(path[-last:].tolist())) == 1 else "moving"
+    return "stuck" if len(path) > last and (path[-last:] == path[-last - 1]).all() else "moving"
 
 
 def differences(values: np.ndarray, transitions: np.ndarray) -> dict[str, np.ndarray]:
@@ -182,7 +188,7 @@ def differences(values: np.ndarray, transitions: np.ndarray) -> dict[str, np.nda
     for axis in range(above.shape[1]):  # from the last word to the cell before it
         corner = np.where(above[corner, axis] == corner, below[corner, axis], corner)
     opposite = []
-    for sign in product((1, -1), repeat=above.shape[1] - 1):
+    for sign in itertools.product((1, -1), repeat=above.shape[1] - 1):
         plus = minus = corner
         for axis, s in enumerate((1, *sign)):
             plus, minus = (above[plus, axis], minus) if s > 0 else (plus, above[minus, axis])

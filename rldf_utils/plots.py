@@ -22,7 +22,8 @@ STYLE = {
     "figure.dpi": 110, "savefig.dpi": 150, "savefig.bbox": "tight", "font.size": 9, "axes.titlesize": 10,
     "axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True, "image.interpolation": "nearest",
 }  # fmt: skip
-COLOURS = {"Q": "#0072b2", "Random": "#7f7f7f", "SARSA": "#d55e00", "nDg": "#cc79a7"}  #: the agents and methods, distinct to colour-blind readers too
+#: the agents and methods, distinct to colour-blind readers too
+COLOURS = {"Q": "#0072b2", "Random": "#7f7f7f", "SARSA": "#d55e00", "nDg": "#cc79a7"}
 
 
 def use_style() -> None:
