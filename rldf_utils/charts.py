@@ -99,54 +99,62 @@ def gradient_arrivals(rows: pd.DataFrame, shape: Sequence[int]) -> plt.Figure:
             ax.plot(calls, share, STYLES[estimator], color=plots.COLOURS["nDg"], lw=2, label=f"nDg, {estimator}")
         if kind != 2:
             ax.plot(pass_, 1, "k*", ms=11, clip_on=False, zorder=5, label=f"one axis at a time, perfect: {pass_} calls")
-        ax.set(xscale="log", ylim=(0, 1), xlim=(1, size), title=f"reward {kind}", xlabel="calls")
+        ax.set(xscale="log", ylim=(0, 1.02), xlim=(1, size), title=f"reward {kind}", xlabel="calls")
+        ax.xaxis.set_major_formatter("{x:.0f}")
     np.atleast_1d(axes)[0].set_ylabel("share of runs that saw the target")
     np.atleast_1d(axes)[0].legend(frameon=False, fontsize=8, loc="upper left")
     return figure
 
 
-def after_the_target(rows: pd.DataFrame, chance: float) -> plt.Figure:
-    """How far from the target the iterates are that began on it: means, and the band of the middle 80 % of the runs.
+def after_the_target(rows: pd.DataFrame, chance: float, window: int = 5) -> plt.Figure:
+    """How far from the target the iterates are that began on it: mean over `window` iterations, with its 95 % interval.
 
     Args:
         rows: landscape, estimator, distances (iterations,): one row per run.
         chance: mean distance of a random state.
     """
     titles = list(dict.fromkeys(rows["landscape"]))
-    figure, axes = plt.subplots(1, len(titles), figsize=(3.9 * len(titles), 3.2), sharey=True)
+    figure, axes = plt.subplots(1, len(titles), figsize=(3.9 * len(titles), 3.4), sharey=True)
     for title, ax in zip(titles, np.atleast_1d(axes), strict=True):
         ax.axhline(chance, color=plots.COLOURS["Random"], lw=1.5, label="a random state")
         for estimator, part in rows[rows["landscape"] == title].groupby("estimator"):
-            distance = np.stack(part["distances"])
-            steps, color = np.arange(distance.shape[1]), plots.COLOURS["nDg"]
-            ax.fill_between(steps, *np.percentile(distance, (10, 90), axis=0), color=color, alpha=0.12, lw=0)
-            ax.plot(steps, distance.mean(0), STYLES[estimator], color=color, lw=2, label=f"nDg, {estimator}")
-        ax.set(ylim=(0, None), title=title, xlabel="iterations after the target")
+            walks = np.stack(part["distances"])[:, 1:]
+            blocks = walks[:, : walks.shape[1] // window * window].reshape(len(walks), -1, window).mean(2)
+            steps, mean = (np.arange(blocks.shape[1]) + 0.5) * window, blocks.mean(0)
+            error, color = 1.96 * blocks.std(0) / len(blocks) ** 0.5, plots.COLOURS["nDg"]
+            ax.fill_between(steps, mean - error, mean + error, color=color, alpha=0.2, lw=0)
+            ax.plot([0, *steps], [0, *mean], STYLES[estimator], color=color, lw=2, label=f"nDg, {estimator}")
+        ax.set(ylim=(-0.1, chance * 1.45), title=title, xlabel="iterations after the target")
     np.atleast_1d(axes)[0].set_ylabel("distance to the target")
-    np.atleast_1d(axes)[0].legend(frameon=False, fontsize=8)
+    np.atleast_1d(axes)[0].legend(frameon=False, fontsize=8, ncols=2, loc="upper left")
     return figure
 
 
-def gradient_signal(ratios: Mapping[int, np.ndarray], needed: pd.DataFrame) -> plt.Figure:
+def gradient_signal(ratios: Mapping[int, np.ndarray], needed: pd.DataFrame, chance: float) -> plt.Figure:
     """Left: signal-to-noise ratio of a difference by distance to the target. Right: calls against the pictures per state.
 
     Args:
         ratios: reward -> ratio at each distance from 1, (distances,).
         needed: reward, pictures, calls: one row per run; runs that never saw the target count with the most calls.
+        chance: mean calls of random draws without return.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.4))
-    for marker, (kind, ratio) in zip("os^", ratios.items(), strict=True):
-        left.plot(np.arange(1, len(ratio) + 1), ratio, f"{marker}-", ms=4, label=f"reward {kind}")
+    looks = {1: ("o-", "#0072b2"), 2: ("s-", "#e69f00"), 3: ("^-", "#009e73")}
+    for kind, ratio in ratios.items():
+        style, color = looks[kind]
+        left.plot(np.arange(1, len(ratio) + 1), ratio, style, color=color, ms=4, label=f"reward {kind}")
     left.axhline(1, color="black", ls="--", lw=1, label="signal = noise")
-    left.set(yscale="log", xlabel="distance to the target", ylabel="signal / noise of one difference")
-    for marker, (kind, part) in zip("os^", needed.groupby("reward"), strict=False):
+    left.set(yscale="log", ylim=(0.5, None), xlabel="distance to the target", ylabel="signal / noise of one difference")
+    left.legend(frameon=False, fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 0.16))
+    for kind, part in needed.groupby("reward"):
         mean, error = part.groupby("pictures")["calls"].mean(), 1.96 * part.groupby("pictures")["calls"].sem()
-        right.errorbar(mean.index, mean, error, fmt=f"{marker}-", ms=4, capsize=3, label=f"reward {kind}")
+        style, color = looks[kind]
+        right.errorbar(mean.index, mean, error, fmt=style, color=color, ms=4, capsize=3, label=f"reward {kind}")
+    right.axhline(chance, color=plots.COLOURS["Random"], lw=1.5, label="random, without return")
     right.set(xscale="log", xlabel="pictures per state", ylabel="mean calls until the target", ylim=(0, None))
     right.set_xticks(sorted(needed["pictures"].unique()), sorted(needed["pictures"].unique()))
     right.minorticks_off()
-    for ax in (left, right):
-        ax.legend(frameon=False, fontsize=8)
+    right.legend(frameon=False, fontsize=8, loc="lower right")
     return figure
 
 

@@ -163,12 +163,14 @@ def runs(landscapes: Mapping[str, np.ndarray], goals: Mapping[str, int], shape: 
 
 
 def ending(path: np.ndarray, goal: int, last: int = 50) -> str:
-    """How a run ended: "at the target"; "left it" (it was there before); "stuck" (the last moves led nowhere); or "moving"."""
-    if path[-1] == goal:
-        return "at the target"
+    """How a run ended: "at the target"; "left it" (it was there before); "stuck", "in a loop" or "moving".
+
+    Stuck: the `last` moves led nowhere. In a loop: they led to at most a tenth as many states.
+    """
     if goal in path:
-        return "left it"
-    return "stuck" if len(path) > last and (path[-last:] == path[-last - 1]).all() else "moving"
+        return "at the target" if path[-1] == goal else "left it"
+    visited = len(set(path[-last - 1 :].tolist()))
+    return "moving" if len(path) <= last or visited > max(last // 10, 1) else "in a loop" if visited > 1 else "stuck"
 
 
 def differences(values: np.ndarray, transitions: np.ndarray) -> dict[str, np.ndarray]:

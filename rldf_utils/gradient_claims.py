@@ -3,7 +3,8 @@
 Scores are as in `claims`: condition -> measure -> (strata, runs); here the inputs are the strata, unless said otherwise.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -13,7 +14,7 @@ from rldf_utils.claims import Claim, Scores
 from rldf_utils.env import distances, transition_table
 from rldf_utils.gradient import ESTIMATORS, ending, runs, signal_and_noise
 from rldf_utils.grammar import Encoding, Grammar
-from rldf_utils.readings import Reading
+from rldf_utils.readings import LEVELS, Reading
 from rldf_utils.rewards import scene_axis
 
 ITERATIONS = 200  #: most of a run
@@ -51,6 +52,20 @@ AFTER = tuple(
 )
 
 
+def kinds(reading: Reading) -> list[Reading]:
+    """The reading, and every combination of what can matter to a gradient: C_s, the border, the order of the words."""
+    fields = ("c_s", "border", "order")
+    combined = [replace(reading, **dict(zip(fields, levels, strict=True))) for levels in product(*(LEVELS[f] for f in fields))]
+    return list(dict.fromkeys([reading, *combined]))
+
+
+def perfect(grammar: Grammar, number: int, reading: Reading) -> Iterator[np.ndarray]:
+    """The perfect landscape of reward 1 or 2, up to a constant, with every state as the target in turn."""
+    states, scene = np.array(list(grammar.states())), scene_axis(grammar.axes)
+    weights = np.array([2 * reading.c_s if axis == scene else float(number == 1) for axis in grammar.axes])
+    return ((states == target) @ weights for target in states)
+
+
 def reach(landscapes: Landscapes, goals: Mapping[str, int], shape: Sequence[int], estimators: Sequence[str], seeds: Sequence[int],
           budget: int, reading: Reading) -> tuple[pd.DataFrame, Scores]:  # fmt: skip
     """Runs until the look at the target, or until stuck, at most 200 iterations; beside them random draws without return.
@@ -74,21 +89,24 @@ def reach(landscapes: Landscapes, goals: Mapping[str, int], shape: Sequence[int]
     return pd.concat(rows, ignore_index=True), scores
 
 
-def kept(answers: pd.DataFrame, shown: Mapping[str, Sequence[Mapping[str, str]]], known: Mapping[str, Mapping[str, str]]) -> Scores:
+def kept(answers: pd.DataFrame, shown: Mapping[str, Sequence[Mapping[str, str]]],
+         known: Mapping[str, Mapping[str, str]]) -> tuple[pd.DataFrame, Scores]:  # fmt: skip
     """Share of axes that the judge sees as the input shows them, in pictures of the sentences found, started from, and true.
 
     Args:
         answers: rows of `gradient.runs`, with the column reward, and the sentences found, start, true.
         shown: sentence -> what the judge says of each picture of it.
         known: input -> its true semantics, {axis: word}.
+
+    Returns:
+        The answers with the column axes right (of the sentence found), and the scores.
     """
     right = {(s, name): np.mean([seen[axis] == word for seen in shown[s] for axis, word in truth.items()])
              for s in shown for name, truth in known.items()}  # fmt: skip
-    scores = {}
-    for (n, part), column in product(answers.groupby("reward"), ("found", "start", "true")):
-        found = np.array([right[key] for key in zip(part[column], part["input"], strict=True)])
-        scores[f"{column}, reward {n}"] = {"axes right": found.reshape(len(known), -1)}
-    return scores
+    share = {c: np.array([right[key] for key in zip(answers[c], answers["input"], strict=True)]) for c in ("found", "start", "true")}
+    scores = {f"{column}, reward {n}": {"axes right": found[answers["reward"] == n].reshape(len(known), -1)}
+              for n, (column, found) in product(answers["reward"].unique(), share.items())}  # fmt: skip
+    return answers.assign(**{"axes right": share["found"]}), scores
 
 
 def noise(grammar: Grammar, targets: Mapping[str, Encoding], draws: Sequence[Landscapes], reading: Reading,
@@ -167,3 +185,13 @@ def after(panels: Mapping[str, Mapping[str, np.ndarray]], targets: Mapping[str, 
         late = walks[..., 1 + iterations // 2 :]
         scores[f"{estimator}, after"] = {"away": (walks[..., 1:] > 0).mean((2, 3)), "distance": late.mean((2, 3))}
     return found, scores
+
+
+def left_again(rows: pd.DataFrame, goals: Mapping[str, int], iterations: int = 100) -> np.ndarray:
+    """Of runs without the terminal signal that came to the target: the share of the next iterations elsewhere, (runs,)."""
+    shares = []
+    for name, path in zip(rows["input"], rows["path"], strict=True):
+        tail = path[np.argmax(path == goals[name]) + 1 :][:iterations]
+        if goals[name] in path and len(tail) == iterations:
+            shares.append((tail != goals[name]).mean())
+    return np.array(shares)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from rldf_utils import gradient, landscape
@@ -224,6 +225,27 @@ def test_endings():
     assert ending(still, 3) == "at the target" and ending(still, 4) == "stuck"
     assert ending(np.array([4, *still]), 4) == "left it"
     assert ending(still[:50], 4) == "moving" and ending(np.arange(60), 90) == "moving"
+    assert ending(np.arange(60) % 5, 90) == "in a loop" and ending(np.arange(60) % 6, 90) == "moving"
+
+
+def test_leaving_again_counts_the_iterations_after_the_first_arrival():
+    table = pd.DataFrame({"input": ["a"] * 3, "path": [np.array(p) for p in ([1, 7, 7, 2, 3, 9], [7, 1, 2, 7, 7], [1, 2, 3, 4, 7])]})
+    assert experiments.left_again(table, {"a": 7}, 4).tolist() == [0.75, 0.5], "the third arrives too late"
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("reading", [DEFAULT, replace(DEFAULT, c_s=3.0)], ids=str)
+def test_perfect_landscapes_of_all_targets_are_those_of_the_rewards_up_to_a_constant(number, reading):
+    small = grammars.load("smoke")
+    found = list(experiments.perfect(small, number, reading))
+    assert len(found) == small.size
+    for target, values in enumerate(found):
+        assert np.ptp(values - landscape.perfect(small, small.encoding(target), number, reading)) < 1e-12
+
+
+def test_eight_readings_beside_the_chosen_one():
+    assert len(experiments.kinds(DEFAULT)) == 8 and experiments.kinds(DEFAULT)[0] == DEFAULT
+    assert len(experiments.kinds(replace(DEFAULT, c_s=2.0))) == 9
 
 
 # Plateaus.
@@ -320,7 +342,9 @@ def test_every_claim_finds_its_conditions():
     scores |= found
     answers = runs.query("estimator == 'spsa' and reward != 2").assign(start="x", true="y", found="y")
     truth = {"a": {"Noun": "car"}, "b": {"Noun": "dog"}}
-    scores |= experiments.kept(answers, {"x": [{"Noun": "car"}], "y": [{"Noun": "dog"}, {"Noun": "car"}]}, truth)
+    told, found = experiments.kept(answers, {"x": [{"Noun": "car"}], "y": [{"Noun": "dog"}, {"Noun": "car"}]}, truth)
+    scores |= found
+    assert (told["axes right"] == 0.5).all()
     for claim in (*experiments.reaching(6, 24), *experiments.KEPT, *experiments.SIGNAL, *experiments.AFTER):
         ours, other = scores[claim.ours][claim.measure], scores[claim.other][claim.measure]
         assert ours.shape == other.shape and np.isfinite(ours).all(), claim
@@ -332,6 +356,9 @@ def test_every_claim_finds_its_conditions():
     assert scores["spsa, reward 1"]["seen"].ravel().tolist() == (spsa_runs["calls"] <= 6).tolist()
     assert set(needed["pictures"]) == {1, 2, 4, 8} and needed["calls"].between(1, 24).all()
     assert (walks["distances"].str[0] == 0).all() and walks["distances"].map(len).eq(21).all()
+    walk = walks.query("estimator == 'forward' and landscape == 'reward 3' and input == 'b'")["distances"]
+    assert scores["forward, after"]["away"][1, 1] == pytest.approx(np.mean([(d[1:] > 0).mean() for d in walk]))
+    assert scores["forward, after"]["distance"][1, 1] == pytest.approx(np.mean([d[11:].mean() for d in walk]))
     half = distances(small.shape, targets["a"]).mean() / 2
     assert scores["bound"]["distance"][:, 0] == pytest.approx([half] * 2)
     assert set(ratios) == {1, 2, 3}
