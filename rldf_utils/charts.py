@@ -243,3 +243,82 @@ def by_epsilon(rows: pd.DataFrame) -> plt.Figure:
             ax.set_ylim(0)
     axes[0].legend(frameon=False)
     return figure
+
+
+#: search methods that have a colour of their own; the others are grey
+METHODS = {"encoder only": "#444444", "consistent": "#000000", "Thompson, additive": "#009e73",
+           "UCB, additive": "#66a61e", "one axis at a time": "#cc79a7",
+           "TPE": "#e69f00", "GA": "#56b4e9", "hill-climb": "#8c564b", "Q": plots.COLOURS["Q"], "SARSA": plots.COLOURS["SARSA"],
+           "random draw": plots.COLOURS["Random"]}  # fmt: skip
+
+
+def solved(panels: Mapping[str, Mapping[str, np.ndarray]]) -> plt.Figure:
+    """Share of runs solved against the calls, one panel per title, one line per method, labelled where it passes one half.
+
+    Methods without a colour of their own are thin and grey, without a label.
+
+    Args:
+        panels: title -> method -> share solved after each call, (calls,).
+    """
+    rows = -(-len(panels) // 2)
+    figure, axes = plt.subplots(rows, 2, figsize=(11.5, 4.3 * rows), sharey=True)
+    for (title, curves), ax in zip(panels.items(), axes.flat, strict=False):
+        most = max(map(len, curves.values()))
+        for method, share in curves.items():
+            known = method in METHODS
+            style = {"color": METHODS.get(method, "#bbbbbb"), "lw": 1.8 if known else 0.8, "ls": "--" if method == "random draw" else "-"}
+            ax.step(np.arange(1, len(share) + 1), share, where="post", zorder=3 if known else 1, **style)
+        ax.set(xscale="log", xlim=(0.95, most * 1.05), ylim=(0, 1.02), xlabel="calls (distinct pictures)", ylabel="share solved")
+        ticks = [n for n in (1, 2, 4, 8, 16, 32, 64, 128, 240, 480) if n <= most]
+        ax.set_xticks(ticks, ticks)
+        ax.minorticks_off()
+        ax.axhline(0.5, color="#dddddd", lw=0.8, zorder=0)
+        _label(ax, {method: share for method, share in curves.items() if method in METHODS}, most)
+        ax.set_title(title, pad=74, loc="left", weight="bold")
+    for ax in axes.flat[len(panels) :]:
+        ax.axis("off")
+    return figure
+
+
+def _label(ax: plt.Axes, curves: Mapping[str, np.ndarray], most: int) -> None:
+    """Names above the panel, each with a line down to where its curve passes one half, or ends below."""
+    marks = []
+    for method, share in curves.items():
+        passed = (share >= 0.5).any()
+        at = int(np.argmax(share >= 0.5)) if passed else len(share) - 1
+        marks.append((at + 1, share[at], method))
+    marks.sort(key=lambda mark: (mark[0], -mark[1]))
+    width, gap = np.log(most * 1.05 / 0.95), 0.062
+    places = np.array([np.log(x / 0.95) / width for x, _, _ in marks])
+    for _ in range(200):  # push neighbours apart
+        lack = np.maximum(gap - np.diff(places), 0) / 2
+        places = np.clip(places + np.pad(lack, (1, 0)) - np.pad(lack, (0, 1)), 0, 1)
+    for (x, y, method), place in zip(marks, places, strict=True):
+        color = METHODS[method]
+        ax.plot(x, y, "o", ms=4, color=color, zorder=4)
+        line = {"arrowstyle": "-", "color": color, "lw": 0.7, "shrinkA": 0, "shrinkB": 0}
+        ax.annotate("", (x, y), (place, 1.03), textcoords="axes fraction", arrowprops=line)
+        style = {"rotation": 50, "ha": "left", "va": "bottom", "rotation_mode": "anchor", "color": color, "fontsize": 9}
+        ax.text(place, 1.04, method.removesuffix(", additive"), transform=ax.transAxes, **style)
+
+
+def judged(table: pd.DataFrame) -> plt.Figure:
+    """Whether fresh pictures of the sentence found show all that the input has, one panel per reward; dashed: of the true sentence.
+
+    Args:
+        table: of `contest.judged`.
+    """
+    kinds = sorted(table["reward"].unique())
+    figure, axes = plt.subplots(1, len(kinds), figsize=(5.2 * len(kinds), 3.8), sharex=True, squeeze=False)
+    for kind, ax in zip(kinds, axes[0], strict=True):
+        part = table[(table["reward"] == kind) & (table["method"] != "true sentence")].iloc[::-1]
+        truth = table[(table["reward"] == kind) & (table["method"] == "true sentence")].iloc[0]
+        ax.axvspan(truth["all low"], truth["all high"], color="#eeeeee", zorder=0)
+        ax.axvline(truth["all"], color="black", ls="--", lw=1)
+        for place, (_, row) in enumerate(part.iterrows()):
+            color = METHODS.get(row["method"], "#999999")
+            ax.plot((row["all low"], row["all high"]), (place, place), color=color, lw=1.5)
+            ax.plot(row["all"], place, "o", color=color, ms=5)
+        ax.set_yticks(range(len(part)), part["method"], fontsize=8)
+        ax.set(title=f"reward {kind}", xlabel="share of fresh pictures with all axes right", xlim=(0, 1.02))
+    return figure

@@ -1,6 +1,6 @@
 """The currency in which search methods are compared: the distinct pictures that a method looked at."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -20,9 +20,10 @@ class Looks:
 
     Args:
         values: rewards, float64 (draws, states) or (states,); or a function of (state, draw), for `size` states.
-        calls: most calls; the look after the last raises `Enough`.
+        calls: most calls, at most all pictures; the look after the last raises `Enough`, a repeat too.
         proposals: most looks, repeats included, so that a method that only repeats itself ends too.
-        stop: the state whose look ends the search, the terminal signal of Algorithm 1; None gives no such signal.
+        stop: the state whose look ends the search, the terminal signal of Algorithm 1; or several groups of states, of
+            each of which one must have been looked at; None gives no such signal.
         size, draws: of a function.
 
     Attributes:
@@ -34,14 +35,15 @@ class Looks:
         Enough: see above.
     """
 
-    def __init__(self, values: np.ndarray | Callable[[int, int], float], calls: int, proposals: int = 20_000, stop: int | None = None,
-                 size: int = 0, draws: int = 1):  # fmt: skip
+    def __init__(self, values: np.ndarray | Callable[[int, int], float], calls: int, proposals: int = 20_000,
+                 stop: int | Sequence[Collection[int]] | None = None, size: int = 0, draws: int = 1):  # fmt: skip
         if not callable(values):
             table = np.atleast_2d(np.asarray(values, float))
             draws, size = table.shape
             values = lambda state, draw: float(table[draw, state])  # noqa: E731
-        self._value, self.size, self.draws, self.stop = values, integer("size", size, 1), integer("draws", draws, 1), stop
-        self._calls, self._most = integer("calls", calls, 1), integer("proposals", proposals, 1)
+        self._value, self.size, self.draws = values, integer("size", size, 1), integer("draws", draws, 1)
+        self._calls, self._most = min(integer("calls", calls, 1), size * draws), integer("proposals", proposals, 1)
+        self._open = None if stop is None else [set(s) for s in stop] if isinstance(stop, Sequence) else [{stop}]
         self._known: dict[int, list[float]] = {}
         self._next: dict[int, int] = {}
         self.states: list[int] = []
@@ -52,18 +54,20 @@ class Looks:
         """The reward that a look at a state shows."""
         if not 0 <= state < self.size:
             raise ValueError(f"state {state} is none of the grid's {self.size}")
+        if self.proposals >= self._most or len(self.states) >= self._calls:
+            raise Enough
         state, known = int(state), self._known.setdefault(int(state), [])
         draw = self._next.get(state, 0) % self.draws
-        if self.proposals >= self._most or (draw >= len(known) and len(self.states) >= self._calls):
-            raise Enough
         self.proposals += 1
         self._next[state] = draw + 1
         if draw >= len(known):
             known.append(self._value(state, draw))
             self.states.append(state)
             self.rewards.append(known[draw])
-        if state == self.stop:
-            raise Enough
+            if self._open is not None:
+                self._open = [group for group in self._open if state not in group]
+                if not self._open:
+                    raise Enough
         return known[draw]
 
     def found(self) -> np.ndarray:

@@ -92,6 +92,22 @@ def intervals(differences: np.ndarray, rng: np.random.Generator, draws: int = 20
     return tuple(np.percentile(differences @ weights.T, [2.5, 97.5], axis=1))
 
 
+def nested(scores: np.ndarray, rng: np.random.Generator, statistic: Callable | None = None, draws: int = 500) -> tuple[float, float]:
+    """95 % percentile interval of a statistic of runs by a bootstrap in two stages: targets, then the seeds of each.
+
+    Unlike in `interval`, the targets are a sample too.
+
+    Args:
+        scores: (..., targets, seeds).
+        statistic: maps (..., draws, runs) to (draws,); None is the mean.
+    """
+    targets, seeds = scores.shape[-2:]
+    rows = rng.integers(targets, size=(integer("draws", draws, 1, DRAWS), targets, 1), dtype=np.int32)
+    drawn = scores[..., rows, rng.integers(seeds, size=(draws, targets, seeds), dtype=np.int32)]
+    drawn = drawn.reshape(*drawn.shape[:-2], -1)
+    return tuple(np.percentile(drawn.mean(-1) if statistic is None else statistic(drawn), [2.5, 97.5]).tolist())
+
+
 def wilson(successes: int, n: int) -> tuple[float, float]:
     """95 % interval of a share by Wilson's score method, which is sound near 0 and 1 too."""
     interval = binomtest(successes, n).proportion_ci(method="wilson")

@@ -35,7 +35,11 @@ NOTEBOOKS = [
     "07_resnet18_classification",
     "08_fid_kid_imagenet_variants",
     "A2_agent_claims",
+<<<<<<< HEAD
     "A4_captions_and_encodings",
+=======
+    "A3_search_at_equal_cost",
+>>>>>>> fde25f8 (Search at equal cost: the methods beside the agents, their races, notebook A3)
 ]
 
 
@@ -360,7 +364,7 @@ def test_a_failing_notebook_is_named_and_not_taken_for_done(checkout):
     assert (folder / "partial.ipynb").read_text() == "partly\n" and not (folder / "executed.ipynb").exists()
     said = "notebooks/02_environment_design.ipynb failed; its partly executed copy shows the error: "
     assert f"{said}results/tiny/02_environment_design/partial.ipynb" in output.splitlines()
-    assert checkout("reproduce")[2] == [*NOTEBOOKS[1:4], NOTEBOOKS[7]], "goes on from the last finished notebook"
+    assert checkout("reproduce")[2] == [*NOTEBOOKS[1:4], *NOTEBOOKS[7:]], "goes on from the last finished notebook"
     assert not (folder / "partial.ipynb").exists()
 
 

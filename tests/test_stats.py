@@ -136,3 +136,25 @@ def test_few_deciding_readings_do_not_make_a_claim_hold():
     lows, highs = [0.2] * 10 + [-0.05] * 90, [0.3] * 10 + [0.05] * 90
     assert stats.verdict_over(lows, highs, 1, 0.1) == ("depends on the reading", {"holds": 10, "opposite": 0, "no_effect": 90, "open": 0})
     assert stats.verdict_over(lows, highs, -1, 0.1)[0] == "contradicted"
+
+
+def test_the_nested_interval_takes_both_targets_and_seeds_for_samples():
+    rng = np.random.default_rng(0)
+    targets, seeds = 40, 30
+    between, within = rng.normal(size=(targets, 1)), rng.normal(size=(targets, seeds))
+    cases = [
+        (between + 0 * within, between.std() / targets**0.5),  # seeds say nothing new
+        (within - within.mean(1, keepdims=True), within.std() / (targets * seeds) ** 0.5),  # targets are alike
+    ]
+    for scores, error in cases:
+        low, high = stats.nested(scores, rng, draws=4000)
+        assert abs((high - low) / (2 * 1.96 * error) - 1) < 0.1 and low < scores.mean() < high
+
+
+def test_the_nested_interval_of_a_ratio():
+    rng = np.random.default_rng(0)
+    scores = rng.uniform(1, 2, size=(2, 12, 10))
+    low, high = stats.nested(scores, rng, lambda drawn: drawn[0].sum(-1) / drawn[1].sum(-1))
+    assert 0.9 < low < scores[0].sum() / scores[1].sum() < high < 1.15
+    same = np.stack([scores[0], 2 * scores[0]])  # drawn together, so that the ratio is the same in each sample
+    assert np.allclose(stats.nested(same, rng, lambda drawn: drawn[0].sum(-1) / drawn[1].sum(-1)), 0.5)
