@@ -131,8 +131,11 @@ class Trajectory:
     starts: np.ndarray
 
 
-def run(env: gym.Env, agent: Agent, steps: int, seed: int = 0, after_step: Callable[[], object] = lambda: None) -> Trajectory:
-    """Let the agent learn for `steps` steps, beginning a new episode whenever one ends; `after_step` is called after each.
+def run(env: gym.Env, agent: Agent, steps: int, seed: int = 0, until: Callable[[float], bool] = lambda reward: False) -> Trajectory:
+    """Let the agent learn for `steps` steps, beginning a new episode whenever one ends; or until `until` says so.
+
+    Args:
+        until: called after each step with its reward; True ends the run.
 
     Raises:
         ValueError: steps below 1, a negative seed, or an agent of another number of states or actions.
@@ -152,7 +155,8 @@ def run(env: gym.Env, agent: Agent, steps: int, seed: int = 0, after_step: Calla
         rewards.append(reward)
         episodes.append(len(starts) - 1)
         state = next_state
-        after_step()
+        if until(reward):
+            break
         if (terminated or truncated) and step < steps - 1:
             agent.begin()
             state, _ = env.reset()

@@ -1,6 +1,7 @@
 """The grid of image semantics as a Gymnasium environment, `RLDF-v0`."""
 
 from collections.abc import Callable
+from functools import cached_property
 from math import prod
 
 import gymnasium as gym
@@ -33,7 +34,12 @@ def transition_table(shape: tuple[int, ...], reading: Reading = DEFAULT) -> np.n
         ValueError: more than `grammar.TABLE_STATES` states.
     """
     _limited(shape)
-    words = np.stack(np.unravel_index(np.arange(np.prod(shape)), shape), 1)
+    return successors(np.arange(np.prod(shape)), shape, reading).astype(np.int32)
+
+
+def successors(states: np.ndarray, shape: tuple[int, ...], reading: Reading = DEFAULT) -> np.ndarray:
+    """Next states of the given ones, (n,), after every action, int64 (n, actions); see `transition_table`."""
+    words = np.stack(np.unravel_index(states, shape), 1)
     columns = []
     for axis, (size, position) in enumerate(zip(shape, reading.positions(shape), strict=True)):
         here, word_at = position[words[:, axis]], np.argsort(position)
@@ -43,7 +49,7 @@ def transition_table(shape: tuple[int, ...], reading: Reading = DEFAULT) -> np.n
             moved = words.copy()
             moved[:, axis] = there
             columns.append(np.ravel_multi_index(moved.T, shape))
-    return np.stack(columns, 1).astype(np.int32)
+    return np.stack(columns, 1)
 
 
 def _bounded(position: np.ndarray, size: int, border: str) -> np.ndarray:
@@ -88,7 +94,8 @@ class RLDFEnv(gym.Env):
     `encoding`, its `distance` to the target (L1 on axis indices) and its `prompt`.
 
     ## Arguments
-    - `grammar`: `Grammar` or what `grammar.load` takes, of at most two million states; "base".
+    - `grammar`: `Grammar` or what `grammar.load` takes; of more than two million states where the landscape is a function,
+      which makes no table; "base".
     - `target`: encoding of the input image (Algorithm 1, line 2); the middle of the grid.
     - `landscape`: reward of every state: an array (states,); an array (draws, states), of which every arrival shows one
       row at random, as if the seeds of the states' images moved (section 5, insight 2); or a function of the state
@@ -103,7 +110,7 @@ class RLDFEnv(gym.Env):
     Raises:
         ValueError: a landscape of the wrong shape or with NaN; `unrealistic` of the wrong shape, or true at the target; an
             unknown render mode; a number out of range.
-        GrammarError: a target or start outside the grid, or a grammar of too many states.
+        GrammarError: a target or start outside the grid, or a grammar of too many states for a landscape that is a table.
         ResetNeeded: a step or a picture before the first `reset`.
     """
 
@@ -114,18 +121,18 @@ class RLDFEnv(gym.Env):
                  unrealistic: np.ndarray | None = None, penalty: float = -1.0,
                  image: Callable[[int], np.ndarray] | None = None, render_mode: str | None = None):  # fmt: skip
         grammar = grammar if isinstance(grammar, Grammar) else grammars.load(grammar)
-        self.grammar, size = grammar.limited(TABLE_STATES, "a table of them"), grammar.size
+        self.grammar, size = grammar if callable(landscape) else grammar.limited(TABLE_STATES, "a table of them"), grammar.size
         self.target = grammar.index(target if target is not None else tuple(n // 2 for n in grammar.shape))
         self.reading, first = reading, None if reading.start == "random" else 0
         self.start = first if start is None else grammar.index(start)
         self.max_steps = integer("max_steps", reading.episode if max_steps is None else max_steps, least=1)
         self.penalty = real("penalty", penalty)
         self.render_mode = choose("render_mode", render_mode, [None, *self.metadata["render_modes"]])
-        self.unrealistic = np.zeros(size, bool) if unrealistic is None else np.array(unrealistic, bool)
-        if self.unrealistic.shape != (size,) or self.unrealistic[self.target]:
+        self.unrealistic = None if unrealistic is None else np.array(unrealistic, bool)
+        if unrealistic is not None and (self.unrealistic.shape != (size,) or self.unrealistic[self.target]):
             raise ValueError(f"unrealistic must have shape ({size},) and be false at the target, state {self.target}")
-        self.transitions = transition_table(grammar.shape, reading)
-        self.distance = distances(grammar.shape, grammar.encoding(self.target), reading)
+        goal = zip(reading.positions(grammar.shape), grammar.encoding(self.target), strict=True)
+        self._gaps = [np.abs(position - position[word]).tolist() for position, word in goal]  # of each word, to the target's
         if landscape is None:
             landscape = perfect(grammar, grammar.encoding(self.target), reading=reading)
         self._landscape, self._known = landscape if callable(landscape) else None, {}
@@ -133,13 +140,40 @@ class RLDFEnv(gym.Env):
         self.rewards = None if callable(landscape) else self._table(landscape)
         #: the largest reward of a step; None if the landscape is a function, unless who made it says it
         self.most = None if self.rewards is None else float(self.rewards.max())
-        #: states whose arrival ends the episode, bool (states,)
-        self.ends = self.unrealistic.copy()
-        self.ends[self.target] = reading.end == "stop"
         self._image = image
-        self.action_space = gym.spaces.Discrete(self.transitions.shape[1])
+        self.action_space = gym.spaces.Discrete(sum(grammar.shape) if reading.actions == "set" else 2 * len(grammar.shape))
         self.observation_space = gym.spaces.Discrete(size)
         self.state: int | None = None  #: before the first reset
+
+    @cached_property
+    def transitions(self) -> np.ndarray:
+        """Next state of every (state, action), int32 (states, actions)."""
+        return transition_table(self.grammar.shape, self.reading)
+
+    @cached_property
+    def distance(self) -> np.ndarray:
+        """L1 distance of every state to the target, int32 (states,)."""
+        return distances(self.grammar.shape, self.grammar.encoding(self.target), self.reading)
+
+    @cached_property
+    def ends(self) -> np.ndarray:
+        """States whose arrival ends the episode, bool (states,)."""
+        ends = np.zeros(self.grammar.size, bool) if self.unrealistic is None else self.unrealistic.copy()
+        ends[self.target] = self.reading.end == "stop"
+        return ends
+
+    def successors(self, state: int) -> np.ndarray:
+        """Next state after every action, (actions,); in a world too large for tables too."""
+        if self.grammar.size <= TABLE_STATES:
+            return self.transitions[state]
+        return successors(np.array([state]), self.grammar.shape, self.reading)[0]
+
+    def to_target(self, encoding: Encoding) -> int:
+        """L1 distance of an encoding to the target."""
+        return sum(gaps[word] for gaps, word in zip(self._gaps, encoding, strict=True))
+
+    def _bad(self, state: int) -> bool:
+        return self.unrealistic is not None and bool(self.unrealistic[state])
 
     def _table(self, landscape: np.ndarray) -> np.ndarray:
         size = self.grammar.size
@@ -151,7 +185,7 @@ class RLDFEnv(gym.Env):
             raise ValueError(f"the landscape has shape {np.shape(landscape)}; this grammar has {size} states")
         if not np.isfinite(values).all():
             raise ValueError(f"the landscape is not finite at states {np.flatnonzero(~np.isfinite(values).all(0))[:5].tolist()}")
-        rewards = np.where(self.unrealistic, self.penalty, values)
+        rewards = values.copy() if self.unrealistic is None else np.where(self.unrealistic, self.penalty, values)
         rewards[:, self.target] += self.reading.bonus
         return rewards
 
@@ -159,7 +193,7 @@ class RLDFEnv(gym.Env):
         """Reward of arriving at a state whose image is the given draw."""
         if self.rewards is not None:
             return float(self.rewards[draw, state])
-        if self.unrealistic[state]:
+        if self._bad(state):
             return self.penalty
         if state not in self._known:
             self._known[state] = number_at(self.grammar, state, self._landscape)
@@ -178,7 +212,7 @@ class RLDFEnv(gym.Env):
 
     def _info(self) -> dict:
         encoding = self.grammar.encoding(self.state)
-        return {"encoding": encoding, "distance": int(self.distance[self.state]), "prompt": self.grammar.surface(encoding)}
+        return {"encoding": encoding, "distance": self.to_target(encoding), "prompt": self.grammar.surface(encoding)}
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         super().reset(seed=None if seed is None else integer("seed", seed))
@@ -198,11 +232,12 @@ class RLDFEnv(gym.Env):
             raise ResetNeeded("call reset before the first step")
         if not self.action_space.contains(action):
             raise ValueError(f"action {action!r} is not one of 0..{self.action_space.n - 1}")
-        self.state = int(self.transitions[self.state, action])
+        self.state = int(self.successors(self.state)[action])
         self.steps += 1
         draws = 1 if self.rewards is None else len(self.rewards)
         draw = int(self.np_random.random() * draws) if draws > 1 else 0
-        return self.state, self.reward(self.state, draw), bool(self.ends[self.state]), self.steps >= self.max_steps, self._info()
+        ended = self._bad(self.state) or (self.state == self.target and self.reading.end == "stop")
+        return self.state, self.reward(self.state, draw), ended, self.steps >= self.max_steps, self._info()
 
     def optimal_q(self, gamma: float, tolerance: float = 1e-10) -> np.ndarray:
         """Q* by value iteration, float64 (states, actions): within `tolerance` of it in the sup-norm, for gamma < 1.

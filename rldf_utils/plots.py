@@ -101,9 +101,9 @@ def trajectory(image: np.ndarray, search: Search, most: int = 8) -> plt.Figure:
     pictures = [feedback.image(int(walk.states[t])) for t in steps]
     titles = ["input\n\n\n"]
     for t in steps:
-        state = int(walk.states[t])
-        words = short(feedback.grammar.surface(feedback.grammar.encoding(state)))
-        titles.append(f"t = {t + 1}, r = {walk.rewards[t]:.3g}, d = {feedback.env.distance[state]}\n{words}")
+        encoding = feedback.grammar.encoding(int(walk.states[t]))
+        words = short(feedback.grammar.surface(encoding))
+        titles.append(f"t = {t + 1}, r = {walk.rewards[t]:.3g}, d = {feedback.env.to_target(encoding)}\n{words}")
     return image_grid([image, *pictures], titles, columns=most + 1, size=1.3, highlight=[0])
 
 

@@ -84,6 +84,13 @@ class Reading:
         rng = np.random.default_rng(15)
         return [np.arange(n) if self.order == "listed" else rng.permutation(n) for n in shape]
 
+    def apart(self, shape: Sequence[int]) -> list[np.ndarray]:
+        """Per axis, the least number of actions from each word to each, int (words, words)."""
+        gaps = [np.abs(p[:, None] - p) for p in self.positions(shape)]
+        if self.actions == "set":
+            return [np.minimum(gap, 1) for gap in gaps]
+        return [np.minimum(gap, n - gap) if self.border == "wrap" else gap for gap, n in zip(gaps, shape, strict=True)]
+
 
 DEFAULT = Reading()
 PRINTED = Reading(offset="printed")  #: the equations as they stand

@@ -41,7 +41,7 @@ PACKAGES = (
 )  # fmt: skip
 #: legal values of the notebooks' parameters; those of other parameters are checked where they are used
 LEGAL = {
-    "SCALE": SCALES, "SEED": range(2**31), "STEPS": range(1, 100_001), "CLASSES": range(101), "AGENT": ("Q", "SARSA", "Random"),
+    "SCALE": SCALES, "SEED": range(2**31), "STEPS": range(1, 100_001), "CLASSES": range(101), "AGENT": ("Factored", "Q", "SARSA", "Random"),
     "STEM": ("", "imagenet", "cifar"), "SEEDS": range(2, 1001), "DRAWS": range(2, 100_001), "TRAIN": ("no", "yes"),
     "THREADS": range(1025), "READINGS": range(13, 2690),
 }  # fmt: skip

@@ -12,14 +12,34 @@ from rldf_utils import agents, compiled, outside, rewards
 from rldf_utils.agents import Trajectory, run
 from rldf_utils.arguments import integer, real
 from rldf_utils.env import RLDFEnv
+from rldf_utils.factored import Factored
 from rldf_utils.generate import Cache
-from rldf_utils.grammar import READ_STATES, Encoding, Grammar, GrammarError
+from rldf_utils.grammar import READ_STATES, TABLE_STATES, Encoding, Grammar, GrammarError
 from rldf_utils.landscape import Reward
-from rldf_utils.perceive import Clip, Percept
+from rldf_utils.perceive import Clip
 from rldf_utils.readings import DEFAULT, Reading
 from rldf_utils.results import choose
 
 REWARDS = {1: "multi-semantic", 2: "partial-semantic", 3: "CLIP"}
+AGENTS = ("Factored", *agents.AGENTS)
+
+
+def read(clip: Clip, embedding: np.ndarray, grammar: Grammar) -> Encoding:
+    """What an image shows, by its embedding, (d,): Algorithm 1, line 2, in a grammar of any size.
+
+    Up to 100,000 sentences it is `Clip.read`. Beyond, the sentence is improved one axis at a time, each by its likeliest
+    word given the others, until no axis changes: a local optimum of the cosine of image and sentence.
+    """
+    if grammar.size <= READ_STATES:
+        return clip.read(embedding[None], grammar)[0].encoding
+    found, changed = (0,) * len(grammar.shape), True
+    while changed:
+        before = found
+        for k, size in enumerate(grammar.shape):
+            options = [(*found[:k], word, *found[k + 1 :]) for word in range(size)]
+            found = options[int((clip.embed_texts([grammar.surface(option) for option in options]) @ embedding).argmax())]
+        changed = found != before
+    return found
 
 
 class Feedback:
@@ -30,7 +50,6 @@ class Feedback:
 
     Raises:
         ValueError: an unknown reward, a negative seed, or an image that is not uint8 (height, width, 3).
-        GrammarError: more than 100,000 states: CLIP compares the input with all their sentences.
     """
 
     def __init__(self, model: Cache, clip: Clip, grammar: Grammar, image: np.ndarray, reward: int | Reward = 1, seed: int = 0,
@@ -41,34 +60,31 @@ class Feedback:
         if getattr(image, "dtype", None) != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError("the image must be uint8 (height, width, 3); read a file with perceive.read_image")
         self.model, self.clip, self.grammar, self.kind, self.seed = model, clip, grammar, reward, integer("seed", seed)
-        grammar.limited(READ_STATES, "reading pictures against every sentence")
         outside.warn({"the input": image}, clip)
         self.target_embedding = clip.embed_images([image])[0]
-        self.target: Percept = clip.read(self.target_embedding[None], grammar)[0]  # Algorithm 1, line 2
-        self.env = RLDFEnv(grammar, self.target.encoding, self.reward, reading=reading)
+        self.target = read(clip, self.target_embedding, grammar)  #: Algorithm 1, line 2
+        self.env = RLDFEnv(grammar, self.target, self.reward, reading=reading)
         if not callable(reward):
             self.env.most = rewards.most(reward, grammar.axes, reading) + reading.bonus
-        self._known: dict[int, tuple[np.ndarray, Encoding, np.ndarray]] = {}
+        self._known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._seen: dict[int, Encoding] = {}
         model.reset()
 
-    def _look(self, state: int) -> tuple[np.ndarray, Encoding, np.ndarray]:
-        """(image, perceived encoding, embedding) of a state."""
-        prompt = self.grammar.surface(self.grammar.encoding(state))
+    def _look(self, state: int) -> tuple[np.ndarray, np.ndarray]:
+        """(image, embedding) of a state."""
         if state not in self._known:
             states = self._unknown_around(state)
             prompts = [self.grammar.surface(self.grammar.encoding(s)) for s in states]
             images = self.model(prompts, [self.seed] * len(states), count=False)
-            embeddings = self.clip.embed_images(images)
-            for s, image, percept, embedding in zip(states, images, self.clip.read(embeddings, self.grammar), embeddings, strict=True):
-                self._known[s] = image, percept.encoding, embedding
-        self.model.count([prompt], [self.seed])
+            self._known |= zip(states, zip(images, self.clip.embed_images(images), strict=True), strict=True)
+        self.model.count([self.grammar.surface(self.grammar.encoding(state))], [self.seed])
         return self._known[state]
 
     def _unknown_around(self, state: int) -> list[int]:
         """The state and the states nearest to it that are not known yet, as many as fill a batch."""
         found, reached, queue = [state], {state}, deque([state])
         while queue:
-            for s in self.env.transitions[queue.popleft()].tolist():
+            for s in self.env.successors(queue.popleft()).tolist():
                 if s not in reached:
                     reached.add(s)
                     queue.append(s)
@@ -84,16 +100,17 @@ class Feedback:
 
     def seen(self, state: int) -> Encoding:
         """What the perceiver sees in the state's image."""
-        return self._look(state)[1]
+        if state not in self._seen:
+            self._seen[state] = read(self.clip, self._look(state)[1], self.grammar)
+        return self._seen[state]
 
     def reward(self, state: int) -> float:
         """The state's reward: equation 2, 5 or 6 under the reading, or what the function says."""
-        _, seen, embedding = self._look(state)
-        axes, reading = self.grammar.axes, self.env.reading
+        embedding, axes, reading = self._look(state)[1], self.grammar.axes, self.env.reading
         if self.kind == 3:
             return rewards.clip_similarity(embedding, self.target_embedding) + rewards.offset(3, axes, reading)
         function = self.kind if callable(self.kind) else rewards.semantic(self.kind, axes, reading)
-        return function(self.grammar.decode(seen), self.grammar.decode(self.target.encoding))
+        return function(self.grammar.decode(self.seen(state)), self.grammar.decode(self.target))
 
 
 @dataclass
@@ -102,14 +119,14 @@ class Search:
 
     feedback: Feedback
     trajectory: Trajectory
-    final: Encoding  #: the visited state of highest reward, the first of equals
+    final: Encoding  #: the visited state of highest reward; of equals, the factored agent's favourite, or else the first
     calls: int  #: distinct images that the agent looked at
     reached: int | None  #: step at which the target encoding was first reached, counted from 1; None if never
 
     def summary(self) -> dict:
         """One row of a results table."""
         surface = self.feedback.grammar.surface
-        return {"perceived": surface(self.feedback.target.encoding), "final": surface(self.final),
+        return {"perceived": surface(self.feedback.target), "final": surface(self.final),
                 "best_reward": float(self.trajectory.rewards.max()), "reached": self.reached, "calls": self.calls}  # fmt: skip
 
     def visited(self) -> list[dict]:
@@ -131,33 +148,47 @@ class Search:
         return steps
 
 
-def rldf(image: np.ndarray, model: Cache, clip: Clip, grammar: Grammar, *, agent: str = "Q",
-         reward: int | Reward = 1, epsilon: float = 0.1, steps: int = 2000, seed: int = 0, reading: Reading = DEFAULT,
-         progress: str | None = None) -> Search:  # fmt: skip
+def rldf(image: np.ndarray, model: Cache, clip: Clip, grammar: Grammar, *, agent: str = "Factored",
+         reward: int | Reward = 1, epsilon: float = 0.1, steps: int = 2000, calls: int | None = 100, seed: int = 0,
+         image_seed: int = 0, reading: Reading = DEFAULT, progress: str | None = None) -> Search:  # fmt: skip
     """Search the encoding that shows what the image shows.
+
+    It ends when `steps` are made, `calls` pictures were looked at, or a picture pays the largest reward that there is.
 
     Args:
         image: uint8 (height, width, 3), see `perceive.read_image`.
-        agent: "Q", "SARSA" or "Random".
+        agent: "Factored" (ours); "Q", "SARSA" or "Random" (the paper's), in a grammar of at most two million states.
         reward: 1, 2 or 3; or a function of (seen, target), each {axis: word}, which the reading's offset does not touch.
-        steps: steps in all.
-        seed: of the agent, the starts, and the states' images.
-        progress: label of a progress bar; None shows none.
+        epsilon: of the paper's agents.
+        steps: at most.
+        calls: at most; None for no limit, as the paper has it.
+        seed: of the agent and the starts.
+        image_seed: of all states' images.
+        progress: label of a progress bar over the calls; None shows none.
 
     Raises:
         ValueError: an unknown agent or reward, a number out of range, or what is no image.
-        GrammarError: see `Feedback`.
+        GrammarError: a grammar of too many states for one of the paper's agents.
     """
-    choose("agent", agent, agents.AGENTS)
-    steps, epsilon = integer("steps", steps, 1), real("epsilon", epsilon, 0, 1)
-    feedback = Feedback(model, clip, grammar, image, reward, seed, reading)
+    choose("agent", agent, AGENTS)
+    steps, epsilon, seed = integer("steps", steps, 1), real("epsilon", epsilon, 0, 1), integer("seed", seed)
+    most = grammar.size if calls is None else integer("calls", calls, 1)
+    if agent != "Factored":
+        grammar.limited(TABLE_STATES, f"a table of them, which agent {agent} needs")
+    feedback = Feedback(model, clip, grammar, image, reward, integer("image_seed", image_seed), reading)
     env = feedback.env
-    learner = agents.make(agent, env, epsilon, seed=seed)
-    with tqdm(total=steps, desc=progress, unit="step", mininterval=2, disable=progress is None) as bar:
-        trajectory = run(env, learner, steps, seed=seed, after_step=bar.update)
+    learner = Factored(env, seed) if agent == "Factored" else agents.make(agent, env, epsilon, seed=seed)
+    with tqdm(total=min(most, grammar.size), desc=progress, unit="call", mininterval=2, disable=progress is None) as bar:
+
+        def ended(paid: float) -> bool:
+            bar.update(model.calls - bar.n)
+            return model.calls >= most or (env.most is not None and paid >= env.most)
+
+        trajectory = run(env, learner, steps, seed, ended)
     arrived = np.flatnonzero(trajectory.states == env.target)
-    final = grammar.encoding(int(trajectory.states[trajectory.rewards.argmax()]))
-    return Search(feedback, trajectory, final, model.calls, int(arrived[0]) + 1 if len(arrived) else None)
+    best = dict.fromkeys(trajectory.states[trajectory.rewards == trajectory.rewards.max()].tolist())
+    final = max(best, key=learner.value) if agent == "Factored" else next(iter(best))
+    return Search(feedback, trajectory, grammar.encoding(final), model.calls, int(arrived[0]) + 1 if len(arrived) else None)
 
 
 def by_object(images: Sequence[np.ndarray], model: Cache, clip: Clip, grammar: Grammar, eyes: Grammar, *, steps: int = 2000,

@@ -121,10 +121,11 @@ def test_run_stops_at_the_last_step_without_an_empty_episode():
     assert t.episodes.tolist() == [0] * 10 + [1] * 10
 
 
-def test_run_calls_back_after_each_step():
-    calls = []
-    run(RLDFEnv(), Random(480, 8), 30, after_step=lambda: calls.append(1))
-    assert len(calls) == 30
+def test_run_asks_after_each_step_whether_it_is_to_end():
+    paid = []
+    assert run(RLDFEnv(), Random(480, 8), 30, until=paid.append).rewards.tolist() == paid
+    short = run(RLDFEnv(), Random(480, 8), 30, until=lambda reward: reward == paid[11])
+    assert short.rewards.tolist() == paid[: paid.index(paid[11]) + 1]
 
 
 @pytest.mark.parametrize("kind", AGENTS.values())

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from rldf_utils import generate, grammar, perceive, results, search
-from rldf_utils.readings import DEFAULT, PRINTED
+from rldf_utils.readings import DEFAULT, PRINTED, parse
 from rldf_utils.tiny import world
 
 
@@ -35,10 +35,11 @@ def painter(tmp_path):
 TARGET = {"Frequency": "three", "Noun": "dog", "Density": "one", "Scene": "a street"}
 
 
-def test_q_learning_finds_the_image(clip, painter):
+@pytest.mark.parametrize("agent", ["Factored", "Q"])
+def test_the_image_is_found(clip, painter, agent):
     base = grammar.load("base")
-    found = search.rldf(world.render(TARGET, 2**31 + 5), painter, clip, base, steps=600, seed=3)
-    assert base.decode(found.feedback.target.encoding) == TARGET
+    found = search.rldf(world.render(TARGET, 2**31 + 5), painter, clip, base, agent=agent, calls=None, seed=3)
+    assert base.decode(found.feedback.target) == TARGET
     assert base.decode(found.final) == TARGET and found.reached is not None
     assert found.trajectory.states[found.reached - 1] == base.index(found.final)
     assert found.calls == len({*found.trajectory.states}) < base.size, "a call for each state that was visited, none for neighbours"
@@ -46,6 +47,35 @@ def test_q_learning_finds_the_image(clip, painter):
     rows = found.visited()
     assert len(rows) == found.calls and [r["state"] for r in rows] == sorted({*found.trajectory.states.tolist()})
     assert rows[0]["prompt"] == base.surface(base.encoding(rows[0]["state"])) and max(r["reward"] for r in rows) == 0
+    assert found.trajectory.rewards[-1] == 0 > found.trajectory.rewards[:-1].max(), "it ends with the picture that nothing can beat"
+    assert found.calls < {"Factored": 32, "Q": 480}[agent]
+
+
+def test_a_search_ends_with_its_calls(clip, painter):
+    image = world.render(TARGET, 2**31)
+    found = search.rldf(image, painter, clip, grammar.load("base"), reward=3, calls=7)
+    assert found.calls == 7 and len(set(found.trajectory.states[:-1])) == 6
+
+
+def test_a_world_too_large_for_tables_is_searched(clip, tmp_path):
+    full = grammar.load("full")
+
+    class Painter(PerfectPainter):
+        def __call__(self, prompts, seeds):
+            return np.stack([world.render(full.decode(full.parse(p)), s) for p, s in zip(prompts, seeds, strict=True)])
+
+    painter, image = generate.Cache(Painter(), tmp_path), world.render(TARGET, 2**31)
+    found = search.rldf(image, painter, clip, full, reward=3, calls=12, reading=parse("actions=set"))
+    assert found.calls == 12 and found.feedback.env.successors(5).shape == (sum(full.shape),)
+    first = search.read(clip, found.feedback.target_embedding, full)
+    assert first == found.feedback.target
+    best = clip.embed_texts([full.surface(first)])[0] @ found.feedback.target_embedding
+    for k, size in enumerate(full.shape):
+        options = [full.surface((*first[:k], word, *first[k + 1 :])) for word in range(size)]
+        assert (clip.embed_texts(options) @ found.feedback.target_embedding).max() == pytest.approx(best), "no axis can do better"
+    for agent in ("Q", "Random"):
+        with pytest.raises(grammar.GrammarError, match=f"a table of them, which agent {agent} needs"):
+            search.rldf(image, painter, clip, full, agent=agent)
 
 
 def test_milestones_rise_and_end_at_the_best(clip, painter):
@@ -77,14 +107,15 @@ def test_rewards_of_the_feedback_are_the_equations(clip, painter):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"agent": "DQN"}, "agent = 'DQN' is not known; choose one of 'Q', 'SARSA', 'Random'"),
+        ({"agent": "DQN"}, "agent = 'DQN' is not known; choose one of 'Factored', 'Q', 'SARSA', 'Random'"),
         ({"reward": 4}, "reward 4 is not known; choose one of 1 .multi-semantic."),
         ({"epsilon": 2}, "epsilon = 2 is not legal; choose a number from 0 to 1"),
         ({"steps": 0}, "steps = 0 is not legal; choose an integer, 1 or more"),
         ({"seed": -3}, "seed = -3 is not legal; choose an integer, 0 or more"),
         ({"image": np.zeros((8, 8))}, "the image must be uint8 .height, width, 3.; read a file with perceive.read_image"),
         ({"image": "picture.jpg"}, "the image must be uint8"),
-        ({"grammar": grammar.load("full")}, "full has 2,488,320,000 states .* takes at most 100,000: leave out axes"),
+        ({"grammar": grammar.load("full"), "agent": "Q"}, "full has 2,488,320,000 states .* at most 2,000,000: leave out axes"),
+        ({"calls": 0}, "calls = 0 is not legal; choose an integer, 1 or more"),
     ],
 )
 def test_arguments_are_checked_before_anything_is_looked_at(options, message):
