@@ -70,13 +70,14 @@ def number_at(grammar: Grammar, state: int, function: Callable[[int], float]) ->
 
 
 def load(
-    path: Path, draw: int = 0, reading: Reading = DEFAULT
+    path: Path, draw: int = 0, reading: Reading = DEFAULT, inputs: int = 0
 ) -> tuple[Grammar, np.ndarray, dict[str, Encoding], dict[str, dict[int, np.ndarray]]]:
     """What notebook 2 perceived, on whichever machine it did.
 
     Args:
         path: its landscape.npz.
         draw: which of the pictures of every state: 0 or 1.
+        inputs: 0 for notebook 2's; or how many pictures of the other draw, spread over the states, are the inputs instead.
 
     Returns:
         (grammar, seen (states, axes), input -> target, input -> the three landscapes of `perceived`).
@@ -95,20 +96,24 @@ def load(
         raise FileNotFoundError(f"there is no file {path}{again}") from None
     except (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} cannot be read as a landscape.npz ({error}){again}") from None
-    names = ("grammar_text", "grammar_name", "seen", "embeddings", "inputs", "targets", "target_embeddings")
-    if missing := [name for name in names if name not in arrays]:
+    fields = ("grammar_text", "grammar_name", "seen", "embeddings", "inputs", "targets", "target_embeddings")
+    if missing := [name for name in fields if name not in arrays]:
         raise ValueError(f"{path} has no {', '.join(missing)}: it is from another version{again}")
     grammar = grammars.from_text(str(arrays["grammar_text"]), str(arrays["grammar_name"]))
     seen, embeddings, wanted = arrays["seen"], arrays["embeddings"], arrays["target_embeddings"]
-    inputs, targets = arrays["inputs"].tolist(), [tuple(t) for t in arrays["targets"].tolist()]
+    names, targets = arrays["inputs"].tolist(), [tuple(t) for t in arrays["targets"].tolist()]
     if seen.shape != (2, grammar.size, len(grammar.axes)) or embeddings.shape[:2] != seen.shape[:2]:
         raise ValueError(f"{path} holds {seen.shape[1]} states, the grammar {grammar.name} has {grammar.size}{again}")
     if not (np.isfinite(embeddings).all() and np.isfinite(wanted).all()):
         raise ValueError(f"{path} holds embeddings that are not finite{again}")
+    if inputs:
+        chosen = [grammar.index(e) for e in grammar.spread(integer("inputs", inputs), np.random.default_rng(0))]
+        names, wanted = [f"{i}: {state}" for i, state in enumerate(chosen)], embeddings[1 - draw, chosen]
+        targets = [tuple(words) for words in seen[1 - draw, chosen].tolist()]
     seen, embeddings = seen[draw], embeddings[draw]
     words = [tuple(s) for s in seen.tolist()]
-    landscapes = {n: perceived(grammar, words, embeddings, t, w, reading) for n, t, w in zip(inputs, targets, wanted, strict=True)}
-    return grammar, seen, dict(zip(inputs, targets, strict=True)), landscapes
+    landscapes = {n: perceived(grammar, words, embeddings, t, w, reading) for n, t, w in zip(names, targets, wanted, strict=True)}
+    return grammar, seen, dict(zip(names, targets, strict=True)), landscapes
 
 
 def optima(values: np.ndarray, transitions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

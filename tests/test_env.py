@@ -441,6 +441,19 @@ def saved(path, **changes):
     return path
 
 
+def test_pictures_of_the_other_draw_serve_as_inputs(tmp_path):
+    path = saved(tmp_path / "landscape.npz")
+    held = np.load(path)
+    for draw in (0, 1):
+        g, seen, targets, values = load_landscape(path, draw, inputs=30)
+        assert len(targets) == len(values) == 30
+        for name, target in targets.items():
+            state = int(name.split(": ")[1])
+            assert target == tuple(held["seen"][1 - draw, state])
+            a, b = held["embeddings"][draw, 7], held["embeddings"][1 - draw, state]
+            assert values[name][3][7] == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b) - 1)
+
+
 def test_load_landscapes(tmp_path):
     path = saved(tmp_path / "landscape.npz")
     smoke, seen, targets, landscapes = load_landscape(path)
