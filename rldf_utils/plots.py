@@ -95,11 +95,11 @@ def side_by_side(rows: dict[str, Sequence[Sequence[np.ndarray]]], titles: Sequen
     return figure
 
 
-def trajectory(image: np.ndarray, search: Search, most: int = 8) -> plt.Figure:
-    """Figure 12: the input and the pictures at the search's milestones (the last `most` of them)."""
+def trajectory(image: np.ndarray, search: Search, agent: str = "", most: int = 8) -> plt.Figure:
+    """Figure 12: the input and the pictures at the search's milestones (the last `most` of them); `agent`: a name for it."""
     walk, feedback, steps = search.trajectory, search.feedback, search.milestones[-most:]
     pictures = [feedback.image(int(walk.states[t])) for t in steps]
-    titles = ["input\n\n\n"]
+    titles = [f"input\n\n{agent or 'the search'}:\n{search.calls} calls"]
     for t in steps:
         encoding = feedback.grammar.encoding(int(walk.states[t]))
         words = short(feedback.grammar.surface(encoding))
