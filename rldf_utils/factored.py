@@ -6,6 +6,8 @@ import gymnasium as gym
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
+from rldf_utils import agents
+from rldf_utils.agents import Agent
 from rldf_utils.arguments import integer, real
 from rldf_utils.env import RLDFEnv
 
@@ -114,3 +116,8 @@ class Factored:
         seen = np.array([s in self.paid for s in self.env.successors(state)])
         value = self.worth[self._columns(options)].sum(1)
         return int(np.lexsort((-value, ~seen | self.moving, away))[0])
+
+
+def make(name: str, env: RLDFEnv, epsilon: float = 0.1, seed: int = 0) -> Factored | Agent:
+    """"Factored", or one of the paper's agents by its name, for an environment; epsilon is of the latter."""
+    return Factored(env, seed) if name == "Factored" else agents.make(name, env, epsilon, seed=seed)

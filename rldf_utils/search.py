@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from rldf_utils import agents, compiled, outside, rewards
+from rldf_utils import agents, compiled, factored, outside, rewards
 from rldf_utils.agents import Trajectory, run
 from rldf_utils.arguments import integer, real
 from rldf_utils.env import RLDFEnv
-from rldf_utils.factored import Factored
 from rldf_utils.generate import Cache
 from rldf_utils.grammar import READ_STATES, TABLE_STATES, Encoding, Grammar, GrammarError
 from rldf_utils.landscape import Reward
@@ -177,7 +176,7 @@ def rldf(image: np.ndarray, model: Cache, clip: Clip, grammar: Grammar, *, agent
         grammar.limited(TABLE_STATES, f"a table of them, which agent {agent} needs")
     feedback = Feedback(model, clip, grammar, image, reward, integer("image_seed", image_seed), reading)
     env = feedback.env
-    learner = Factored(env, seed) if agent == "Factored" else agents.make(agent, env, epsilon, seed=seed)
+    learner = factored.make(agent, env, epsilon, seed)
     with tqdm(total=min(most, grammar.size), desc=progress, unit="call", mininterval=2, disable=progress is None) as bar:
 
         def ended(paid: float) -> bool:
