@@ -118,7 +118,9 @@ class Search:
 
     feedback: Feedback
     trajectory: Trajectory
-    final: Encoding  #: the visited state of highest reward; of equals, the factored agent's favourite, or else the first
+    #: the answer: the visited state of highest reward, the first of equals; of the factored agent the one that is best by
+    #: its model, which a misread picture does not fool
+    final: Encoding
     calls: int  #: distinct images that the agent looked at
     reached: int | None  #: step at which the target encoding was first reached, counted from 1; None if never
 
@@ -185,8 +187,9 @@ def rldf(image: np.ndarray, model: Cache, clip: Clip, grammar: Grammar, *, agent
 
         trajectory = run(env, learner, steps, seed, ended)
     arrived = np.flatnonzero(trajectory.states == env.target)
-    best = dict.fromkeys(trajectory.states[trajectory.rewards == trajectory.rewards.max()].tolist())
-    final = max(best, key=learner.value) if agent == "Factored" else next(iter(best))
+    final = int(trajectory.states[trajectory.rewards.argmax()])
+    if agent == "Factored":
+        final = max(dict.fromkeys(trajectory.states.tolist()), key=learner.value)
     return Search(feedback, trajectory, grammar.encoding(final), model.calls, int(arrived[0]) + 1 if len(arrived) else None)
 
 
