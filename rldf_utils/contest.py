@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rldf_utils import agents, compiled, landscape, peers, stats
+from rldf_utils import agents, landscape, peers, stats
 from rldf_utils.generate import TextToImage
 from rldf_utils.grammar import Encoding, Grammar
 from rldf_utils.looks import Looks
@@ -70,7 +70,7 @@ def runs(grammar: Grammar, given: Sequence[Input], method: str, reward: int, see
     for one in given:
         values, target = one.rewards[reward, offset][:draws], grammar.index(one.target)
         stop = ({target}, best(values)) if draws == 1 else None
-        if agents.AGENTS.get(defaults.get("agent")) in compiled.KINDS and draws == 1:
+        if defaults.get("agent") in agents.AGENTS and draws == 1:
             found.append(peers.walks(values[0], grammar.shape, target, seeds, calls, stop, **(defaults | settings)))
         else:
             found.append([peers.race(method, values, grammar.shape, calls, seed, target, stop, **settings) for seed in seeds])
@@ -270,13 +270,23 @@ def _lazy(studio: Studio, method: str, target: Encoding, aim: np.ndarray, seed: 
     return lambda: peers.race(method, value, studio.grammar.shape, calls, seed, goal, goal, **settings)
 
 
+def own(grammar: Grammar, given: Sequence[Input], method: str, reward: int, seeds: Sequence[int], calls: int) -> np.ndarray:
+    """What a method that has an answer of its own (`Looks.answer`) says after so many calls, with fixed seeds: (inputs, seeds)."""
+    answers = []
+    for one in given:
+        values, target = one.rewards[reward, DEFAULT.offset][:1], grammar.index(one.target)
+        answers.append([peers.race(method, values, grammar.shape, calls, seed, target).answer for seed in seeds])
+    return np.array(answers)
+
+
 def judged(grammar: Grammar, given: Sequence[Input], results: Sequence[Result], budget: int, clip: Clip, judge: Callable,
-           draw: Callable[[list[int]], np.ndarray], seeds: int) -> pd.DataFrame:  # fmt: skip
+           draw: Callable[[list[int]], np.ndarray], seeds: int, answers: Mapping = {}) -> pd.DataFrame:  # noqa: B006 # fmt: skip
     """The sentences that fixed seeds found by `budget` calls, drawn anew and looked at by eyes that no method has.
 
     Args:
         draw: fresh pictures of states, (fresh, states, height, width, 3).
         seeds: how many runs per input are judged.
+        answers: further ones, (name, reward) -> states (inputs, seeds), as of `own`.
 
     Returns:
         One row per method and reward, and the row "true sentence": axes, the share of axes on which the fresh pictures show what the
@@ -284,6 +294,7 @@ def judged(grammar: Grammar, given: Sequence[Input], results: Sequence[Result], 
         of the fresh pictures by the same eyes; gap, their difference.
     """
     found = {(r.method, r.reward): r.answer[:, :seeds, min(budget, r.answer.shape[-1]) - 1] for r in results}
+    found |= {key: states[:, :seeds] for key, states in answers.items()}
     truth = np.array([[grammar.index(one.truth)] for one in given])
     found |= {("true sentence", reward): truth for reward in dict.fromkeys(r.reward for r in results)}
     states = sorted(set(np.concatenate([a.ravel() for a in found.values()]).tolist()))
@@ -293,9 +304,9 @@ def judged(grammar: Grammar, given: Sequence[Input], results: Sequence[Result], 
     shown = [judge(layer) for layer in pictures]
     place = {state: k for k, state in enumerate(states)}
     rows = []
-    for (method, reward), answers in found.items():
+    for (method, reward), states in found.items():
         axes, complete, believed, fresh = [], [], [], []
-        for one, said in zip(given, answers, strict=True):
+        for one, said in zip(given, states, strict=True):
             wanted, at = grammar.decode(one.truth), [place[s] for s in said.tolist()]
             believed += one.rewards[reward, DEFAULT.offset][0, said].tolist()
             for layer, eyes, vectors in zip(shown, seen, embeddings, strict=True):

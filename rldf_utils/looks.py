@@ -29,6 +29,7 @@ class Looks:
     Attributes:
         states, rewards: of the calls, in order.
         proposals: looks so far.
+        answer: the state that the method itself takes for the best, if it says so.
 
     Raises:
         ValueError: a proposal outside the grid.
@@ -49,6 +50,7 @@ class Looks:
         self.states: list[int] = []
         self.rewards: list[float] = []
         self.proposals = 0
+        self.answer: int | None = None
 
     def __call__(self, state: int) -> float:
         """The reward that a look at a state shows."""

@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 import optuna
 
-from rldf_utils import agents, sweep
+from rldf_utils import agents, factored, sweep
 from rldf_utils import grammar as grammars
 from rldf_utils.env import RLDFEnv, transition_table
 from rldf_utils.looks import Enough, Looks
@@ -188,15 +188,21 @@ def walk(look: Looks, shape: Shape, rng: np.random.Generator, target: int, agent
     """An agent in the loop of `agents.run`. Its episodes end at the target, which tells it more than other methods know.
 
     Args:
-        agent: a name that `agents.make` knows; `settings` are its.
+        agent: a name that `factored.make` knows; `settings` are its.
     """
     seed = int(rng.integers(2**31))
     env = _Looked(look, shape, target, reading)
-    agents.run(env, agents.make(agent, env, seed=seed, **settings), PROPOSALS, seed)
+    learner = factored.make(agent, env, seed=seed, **settings)
+    try:
+        agents.run(env, learner, PROPOSALS, seed)
+    finally:
+        if agent == "Factored":
+            look.answer = max(look.states, key=learner.value)
 
 
 METHODS: dict[str, tuple[Callable, dict]] = {
     "encoder only": (encoder_only, {}),
+    "factored agent": (walk, {"agent": "Factored"}),
     "consistent": (consistent, {"weights": (1, 1, 1, 2), "error": 0.05}),
     "Thompson, additive": (additive, {"noise": 0.1}),
     "UCB, additive": (additive, {"noise": 0.3, "width": 1.0}),
