@@ -247,7 +247,7 @@ def by_epsilon(rows: pd.DataFrame) -> plt.Figure:
 
 #: search methods that have a colour of their own; the others are grey
 METHODS = {"encoder only": "#444444", "factored agent": "#7b3294", "consistent": "#000000", "Thompson, additive": "#009e73",
-           "UCB, additive": "#66a61e", "one axis at a time": "#cc79a7",
+           "UCB, additive": "#66a61e", "one axis at a time": "#332288", "noisy gradient": plots.COLOURS["nDg"],
            "TPE": "#e69f00", "GA": "#56b4e9", "hill-climb": "#8c564b", "Q": plots.COLOURS["Q"], "SARSA": plots.COLOURS["SARSA"],
            "random draw": plots.COLOURS["Random"]}  # fmt: skip
 

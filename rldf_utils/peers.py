@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 import optuna
 
-from rldf_utils import agents, factored, sweep
+from rldf_utils import agents, factored, gradient, sweep
 from rldf_utils import grammar as grammars
 from rldf_utils.env import RLDFEnv, transition_table
 from rldf_utils.looks import Enough, Looks
@@ -207,6 +207,7 @@ METHODS: dict[str, tuple[Callable, dict]] = {
     "Thompson, additive": (additive, {"noise": 0.1}),
     "UCB, additive": (additive, {"noise": 0.3, "width": 1.0}),
     "one axis at a time": (one_axis, {}),
+    "noisy gradient": (gradient.descend, {}),
     "TPE": (optuna_search, {"sampler": "TPE"}),
     "GA": (optuna_search, {"sampler": "GA", "population_size": 5}),
     "hill-climb": (hill_climb, {"steepest": False}),

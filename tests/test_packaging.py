@@ -31,15 +31,13 @@ NOTEBOOKS = [
     "02_environment_design",
     "03_agent_training_sweeps",
     "04_image_search",
+    "05_noisy_diffusion_gradient",
     "06_imagenet100_cloning",
     "07_resnet18_classification",
     "08_fid_kid_imagenet_variants",
     "A2_agent_claims",
-<<<<<<< HEAD
-    "A4_captions_and_encodings",
-=======
     "A3_search_at_equal_cost",
->>>>>>> fde25f8 (Search at equal cost: the methods beside the agents, their races, notebook A3)
+    "A4_captions_and_encodings",
 ]
 
 
@@ -358,13 +356,13 @@ def test_a_failing_notebook_is_named_and_not_taken_for_done(checkout):
     (checkout.root / "rldf_utils" / "env.py").touch()
     folder = checkout.root / "results" / "tiny" / "02_environment_design"
     status, output, ran = checkout("-k", "reproduce", FAIL="02_")
-    assert status != 0 and ran == [*NOTEBOOKS[:2], *NOTEBOOKS[4:7]], (
+    assert status != 0 and ran == [*NOTEBOOKS[:2], *NOTEBOOKS[5:8], NOTEBOOKS[10]], (
         "with -k all that does not depend on 02 still runs, and the others do not"
     )
     assert (folder / "partial.ipynb").read_text() == "partly\n" and not (folder / "executed.ipynb").exists()
     said = "notebooks/02_environment_design.ipynb failed; its partly executed copy shows the error: "
     assert f"{said}results/tiny/02_environment_design/partial.ipynb" in output.splitlines()
-    assert checkout("reproduce")[2] == [*NOTEBOOKS[1:4], *NOTEBOOKS[7:]], "goes on from the last finished notebook"
+    assert checkout("reproduce")[2] == [*NOTEBOOKS[1:5], *NOTEBOOKS[8:10]], "goes on from the last finished notebook"
     assert not (folder / "partial.ipynb").exists()
 
 
