@@ -135,7 +135,7 @@ def looping(paid: np.ndarray, length: int = 4) -> np.ndarray:
     return windows.all(-1).mean(1)
 
 
-def greedy(values: np.ndarray, env: RLDFEnv, rng: np.random.Generator, walks: int = 2, steps: int = 100) -> float:
+def greedy(values: np.ndarray, env: RLDFEnv, rng: np.random.Generator, walks: int = 1, steps: int = 100) -> float:
     """Share of greedy walks, `walks` from every state, that come to the target: each step to a best neighbour, ties at random.
 
     A walk ends where every neighbour is lower; it may go on along a plateau.
