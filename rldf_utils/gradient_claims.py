@@ -174,7 +174,7 @@ def after(panels: Mapping[str, Mapping[str, np.ndarray]], targets: Mapping[str, 
     for (title, world), estimator, (name, target) in product(panels.items(), ESTIMATORS, targets.items()):
         options = {"start": grammar.index(target), "iterations": iterations, "patience": iterations + 1, "reading": reading}
         goal = {name: grammar.index(target)}
-        part = runs({name: world[name]}, goal, grammar.shape, seeds, grammar.size, stop=False, estimator=estimator, **options)
+        part = runs({name: world[name]}, goal, grammar.shape, seeds, grammar.size + 1, stop=False, estimator=estimator, **options)
         part["distances"] = [away[name][path] for path in part["path"]]
         rows.append(part.assign(landscape=title, estimator=estimator))
     found, perceived = pd.concat(rows, ignore_index=True), list(panels)[1:]

@@ -20,7 +20,7 @@ class Looks:
 
     Args:
         values: rewards, float64 (draws, states) or (states,); or a function of (state, draw), for `size` states.
-        calls: most calls, at most all pictures; the look after the last raises `Enough`, a repeat too.
+        calls: most calls; the look after the last raises `Enough`, a repeat too. More than all pictures is no limit.
         proposals: most looks, repeats included, so that a method that only repeats itself ends too.
         stop: the state whose look ends the search, the terminal signal of Algorithm 1; or several groups of states, of
             each of which one must have been looked at; None gives no such signal.
@@ -43,7 +43,7 @@ class Looks:
             draws, size = table.shape
             values = lambda state, draw: float(table[draw, state])  # noqa: E731
         self._value, self.size, self.draws = values, integer("size", size, 1), integer("draws", draws, 1)
-        self._calls, self._most = min(integer("calls", calls, 1), size * draws), integer("proposals", proposals, 1)
+        self._calls, self._most = integer("calls", calls, 1), integer("proposals", proposals, 1)
         self._open = None if stop is None else [set(s) for s in stop] if isinstance(stop, Sequence) else [{stop}]
         self._known: dict[int, list[float]] = {}
         self._next: dict[int, int] = {}

@@ -33,13 +33,16 @@ def test_the_look_after_the_last_call_ends_the_search():
     assert look.states == [0, 1] and look.proposals == 2
 
 
-def test_calls_are_at_most_all_pictures():
-    look = Looks(np.zeros((2, 2)), calls=100)
-    for state in (0, 1, 0, 1):
-        look(state)
+def test_calls_beyond_all_pictures_end_no_run():
+    look = Looks(np.arange(3.0), 4, proposals=50)
+    for _ in range(16):
+        assert [look(state) for state in range(3)] == [0, 1, 2]
+    assert look.states == [0, 1, 2] and look.proposals == 48
+    exact = Looks(np.arange(3.0), 3)
+    for state in range(3):
+        exact(state)
     with pytest.raises(Enough):
-        look(0)
-    assert len(look.states) == 4
+        exact(0)
 
 
 def test_the_look_after_the_last_proposal_ends_the_search():
