@@ -12,8 +12,8 @@ from rldf_utils import stats
 from rldf_utils.grammar import NUMERALS, Encoding, GrammarError
 from rldf_utils.perceive import Clip
 from rldf_utils.rules import forms
-from rldf_utils.tiny import world
-from rldf_utils.tiny.sampling import BASE, FULL, LARGE, PLAIN
+from rldf_utils.tiny import world  # renders stand in for photographs whose semantics are known
+from rldf_utils.tiny.sampling import BASE, FULL, LARGE, PLAIN  # the small world's words stand in for a larger one's
 
 Semantics = Mapping[str, str]  #: axis -> word
 COLOURS = {"true sentence": "black", "encoding": "#009e73", "encoding, all axes": "#56b4e9", "caption": "#cc79a7", "PEZ": "#e69f00"}

@@ -157,7 +157,7 @@ def notebook_parameters(path: Path, **changed) -> dict:
 def test_the_defaults_are_legal_and_every_bounded_one_is_checked(path):
     defaults = notebook_parameters(path)
     assert defaults["SCALE"] == "tiny" and defaults["SEED"] == 0
-    free = {"GRAMMAR", "MODEL", "IMAGE", "RAY_ADDRESS", "OUT", "READING", "REWARD"}
+    free = {"GRAMMAR", "MODEL", "IMAGE", "INPUT", "RAY_ADDRESS", "OUT", "READING", "REWARD"}
     assert set(defaults) <= free | set(results.LEGAL)
     assert defaults.get("TRAIN", "no") == "no", "Run All never starts a long training"
 
@@ -173,8 +173,8 @@ def test_a_parameter_out_of_range_is_named_with_the_legal_values(changed):
 
 
 def test_digits_for_a_text_say_how_to_give_text():
-    with pytest.raises(ValueError, match="IMAGE = 2024 .*-r IMAGE 2024"):
-        notebook_parameters(ROOT / "notebooks" / "04_image_search.ipynb", IMAGE=2024)
+    with pytest.raises(ValueError, match="INPUT = 2024 .*-r INPUT 2024"):
+        notebook_parameters(ROOT / "notebooks" / "04_image_search.ipynb", INPUT=2024)
 
 
 def test_a_misspelt_parameter_given_to_papermill_is_noticed():
