@@ -197,7 +197,8 @@ def gallery(rows: Sequence[tuple[np.ndarray, Semantics | None, Mapping[str, tupl
                     wrong = [f"{axis} {seen[k][axis] or 'none'}" for axis, right in shows(seen[k], truth).items() if not right]
                 if wrong:
                     ax.add_patch(plt.Rectangle((-0.5, -0.5), picture.shape[1], picture.shape[0], fill=False, ec="#d00000", lw=3))
-                    told = [textwrap.shorten(re.sub(r" (an?|in the|at)\b", "", text), 16, placeholder=" …") for text in wrong]
+                    told = [re.sub(r" (an?|in the|at)\b", "", text) for text in wrong]
+                    told = [text if len(text) <= 16 else textwrap.wrap(text, 14)[0] + " …" for text in told]
                     told = told if len(told) <= 2 else [told[0], f"and {len(told) - 1} more"]
                     ax.text(0.5, -0.05, "\n".join(told), fontsize=8, color="#d00000", ha="center", va="top", transform=ax.transAxes)
     return figure
