@@ -33,7 +33,7 @@ def test_what_is_found_stands_where_it_was_put():
         assert sorted((f.x, f.y, f.size) for f in found if f.kind == "object") == sorted(objects)
         if semantics["Age"] != "young" or semantics["Verb"]:  # children are smaller than their place
             assert sorted((f.x, f.y, f.size) for f in found if f.kind == "person") == sorted(people)
-        assert all(counting.ALIKE < f.likeness < 1.01 for f in found)
+        assert all(counting.ALIKE < f.likeness < 1 + 1e-6 for f in found)
 
 
 def test_number_words_and_scene_are_not_read():
@@ -59,7 +59,7 @@ def test_other_things_are_mostly_not_counted():
     wanted, shown, layouts = pictures(60, crowded=False, seed=9)
     nouns = list(world.nouns())
     other = [{**w, "Noun": nouns[(nouns.index(w["Noun"]) + 37) % 100]} for w in wanted]
-    assert counting.count(shown, other)[:, 0].sum() < 0.5 * sum(len(objects) for objects, _ in layouts)
+    assert counting.count(shown, other)[:, 0].sum() < 0.6 * sum(len(objects) for objects, _ in layouts)
 
 
 def test_noise_hardly_matters():

@@ -110,7 +110,7 @@ def _seen(cells: np.ndarray, weather: str, time: str, style: str) -> np.ndarray:
 
 
 def _products(picture: np.ndarray, word: Mapping[str, str]) -> np.ndarray:
-    """<change, there>, <change, change>, <there, there> of every placement, (3, placements).
+    """<change, there>, <change, change>, <there, there> of every placement, (3, placements), over what it would change.
 
     Change is what the sprite would do to the painting behind it, there is what the picture has in its place.
     """
@@ -132,11 +132,8 @@ def _products(picture: np.ndarray, word: Mapping[str, str]) -> np.ndarray:
     if word["Weather"] in ("in the rain", "in the snow"):
         seen = _seen(cells, *look)
         there, change = there * seen, change * seen[cell]
-    solid = opacities > 0
-    solid = (solid[:, ::2, ::2] if word["Style"] == "a pixel art picture of" else solid).astype(np.float32)
-    change, there, energy = (part.reshape(len(part), -1) for part in (change, there, there**2))
-    solid = np.repeat(solid.reshape(len(solid), -1), 3, 1)
-    parts = np.einsum("ij,ij->i", change, there[cell]), np.einsum("ij,ij->i", change, change), (solid @ energy.T)[row, cell]
+    change, there = change.reshape(len(cell), -1), there.reshape(len(there), -1)[cell]
+    parts = [np.einsum("ij,ij->i", *pair) for pair in ((change, there), (change, change), (there * (change != 0), there))]
     return np.stack([np.bincount(place, part) for part in parts])
 
 
