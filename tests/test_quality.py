@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from rldf_utils import generate, grammar, perceive
-from rldf_utils.tiny import judge, networks, quality, sampling, train, world
+from rldf_utils.tiny import counting, judge, networks, quality, sampling, train, world
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,57 @@ def test_the_captioner_names_the_noun(plain):
     assert np.mean([quality.named(caption) == w["Noun"] for caption, w in zip(captions, wanted, strict=True)]) >= 0.85
 
 
+@pytest.mark.parametrize("name", networks.RECIPES)
+def test_judge_and_second_counter_agree_with_the_golden_set(name):
+    golden = quality.golden().query("model == @name")
+    assert len(golden) >= 100, "a hundred pictures of each model, counted by looking"
+    pictures = quality.redraw(generate.Diffusers(name), golden)
+    wanted = [sampling.FULL.decode(sampling.FULL.parse(prompt)) for prompt in golden["prompt"]]
+    for found in (quality.numbers(judge.Judge(), pictures), counting.count(pictures, wanted)):
+        assert (found[:, 0] == golden["objects"]).mean() >= 0.9 and (found[:, 1] == golden["people"]).mean() >= 0.9
+
+
+def test_the_judge_counts_whatever_the_size():
+    pictures, _, layouts = quality.crowds(np.random.default_rng(3), 400)
+    found = quality.by_size(quality.numbers(judge.Judge(), pictures), layouts)
+    assert sum(right for row in found.values() for right, _ in row.values()) >= 0.97 * 800
+
+
 # How it is counted.
+
+
+def test_the_golden_set_is_what_its_readme_says():
+    golden = quality.golden()
+    assert golden.columns.tolist() == ["model", "prompt", "seed", "objects", "people"]
+    assert len(golden) >= 200 and not golden.duplicated(["model", "prompt", "seed"]).any()
+    assert (golden["seed"] >= sampling.HELD_OUT).all() and set(golden["model"]) == set(networks.RECIPES)
+    asked = pd.Series([sampling.FULL.decode(sampling.FULL.parse(prompt))["Frequency"] for prompt in golden["prompt"]])
+    assert asked.value_counts().loc[["one", "two", "three"]].min() >= 60
+
+
+def test_crowds_hold_every_number_at_every_size():
+    pictures, wanted, layouts = quality.crowds(np.random.default_rng(0), 600)
+    assert pictures.shape == (600, 64, 64, 3) and len(wanted) == 600
+    assert {len(objects) for objects, _ in layouts} == set(range(10)) and {len(people) for _, people in layouts} == set(range(7))
+    alike = [(objects[0][2], len(objects)) for objects, _ in layouts if len({size for _, _, size in objects}) == 1]
+    assert {(size, n) for size in (16, 24, 32) for n in (1, 2, 3)} <= set(alike)
+
+
+def test_exact_numbers_are_told_apart_by_size():
+    layouts = [([(0, 32, 16), (16, 32, 16)], []), ([(0, 32, 32)], [(0, 0, 16), (32, 0, 24)]), ([], [])]
+    found = quality.by_size(np.array([[2, 1], [2, 2], [0, 0]]), layouts)
+    assert found == {"16 px": {"objects": (1, 1)}, "none": {"people": (1, 2), "objects": (1, 1)}, "32 px": {"objects": (0, 1)},
+                     "mixed": {"people": (1, 1)}}  # fmt: skip
+
+
+def test_a_number_is_right_if_it_is_the_sentences():
+    wanted = [{"Frequency": f, "Density": d} for f, d in (("one", "no"), ("three", "two"), ("three", "many"), ("many", "many"))]
+    rows = quality.counted(np.array([[1, 1], [4, 2], [3, 5], [7, 4]]), wanted)
+    assert rows["objects"] == (2, 3), "many objects are no exact number"
+    assert rows["objects: three"] == (1, 2) and rows["objects: many"] == (1, 1)
+    assert rows["people"] == (2, 4) and rows["people: many"] == (1, 2) and rows["people: no"] == (0, 1)
+
+
 
 
 @pytest.mark.parametrize(("caption", "noun"), [
@@ -93,6 +143,12 @@ def test_bars_are_met_or_not_and_some_axes_have_none():
     assert other["bar"].isna().all() and not any(other["met"])
 
 
+def test_a_bar_is_surely_met_or_missed_if_the_whole_interval_says_so():
+    for right, met, sure in ((1990, True, True), (1982, True, False), (1978, False, False), (1900, False, True)):
+        row = quality.against_bars(judge.table({"Noun": (right, 2000)}, model="judge", on="fresh renders")).iloc[0]
+        assert (row["met"], row["sure"]) == (met, sure), right
+
+
 def test_the_second_model_is_measured_against_the_first_and_unseen_pairs_against_seen_ones():
     contexts = "100 nouns in random contexts"
     rows = [("tiny-sd-v1", contexts, "Scene", 90), ("tiny-sd-v2", contexts, "Scene", 86), ("tiny-sd-v2", contexts, "Style", 86),
@@ -111,9 +167,8 @@ def test_pairs_and_contexts():
     assert sorted(nouns.index) == sorted(sampling.FULL.axes["Noun"]) and set(nouns) == {2}
 
 
-def test_a_copy_of_a_training_picture_is_nearest_to_training():
-    recipe = networks.Recipe("epsilon", (8, 8), 8, seed=3, steps=2)
-    _, images, _ = train.diffusion_batch(recipe, 1)
-    copies = images.add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).numpy()[:5]
-    for found in quality.nearest(copies, recipe, judge.Judge(), batches=2).values():
-        assert found["training"].max() < 1e-2 < np.median(found["held out"]), "a plain sentence has few pictures: some are drawn again"
+def test_copies_of_training_pictures_are_nearer_to_training_than_to_what_comes_next():
+    recipe = networks.Recipe("epsilon", (8, 8), 8, seed=3, steps=2, batch=64)
+    copies = train.diffusion_renders(recipe, 1)[1].numpy()[:5]
+    for found in quality.nearest(copies, recipe, judge.Judge(), sets=4).values():
+        assert found.shape == (4,) and found[0] < 1e-2 < found[1:].min()

@@ -9,13 +9,15 @@ import torch
 from tqdm import tqdm
 
 from rldf_utils.generate import TextToImage
+from rldf_utils.results import DATA
 from rldf_utils.tiny import world
 from rldf_utils.tiny.judge import Judge
 from rldf_utils.tiny.networks import RECIPES, Recipe
-from rldf_utils.tiny.sampling import FULL, HELD_OUT, prompt, sample_semantics, unseen
-from rldf_utils.tiny.train import diffusion_batch
+from rldf_utils.tiny.sampling import FULL, HELD_OUT, crowd, prompt, sample_semantics, unseen
+from rldf_utils.tiny.train import diffusion_renders
 
 EYES = {"Noun": 0.99, "Scene": 0.99, "Frequency": 0.95, "Density": 0.93}
+COUNTERS = ("judge", "second counter")  #: who counts: `numbers` and `counting.count`
 DRAWN = {"Noun": 0.90, "Scene": 0.97, **dict.fromkeys(("Frequency", "Density", "Verb", "Weather", "Time", "Style"), 0.80)}
 BARS = {
     ("judge", "fresh renders"): dict.fromkeys(FULL.axes, 0.90) | EYES,
@@ -23,6 +25,13 @@ BARS = {
     ("tiny-captioner", "fresh renders"): {"Noun": 0.90},
     ("tiny-sd-v1", "100 nouns in random contexts"): DRAWN,
     ("tiny-sd-v2", "100 nouns in random contexts"): {"Noun": 0.85},
+    ("tiny-clip", "crowds, zero-shot"): {"Frequency": 0.90, "Density": 0.90},
+    **{(eye, "golden set"): {"objects": 0.92} for eye in COUNTERS},
+    **{(eye, f"crowds, {size}"): dict.fromkeys(("objects", "people"), 0.98) for eye in COUNTERS
+       for size in ("16 px", "24 px", "32 px", "mixed")},
+    **{(name, f"{on}, counted by the {eye}"): {"objects": least} for eye in COUNTERS for name, on, least in (
+        ("tiny-sd-v1", "100 nouns in random contexts", 0.85), ("tiny-sd-v2", "100 nouns in random contexts", 0.80),
+        *((name, "base world", 0.95) for name in RECIPES))},
 }  #: (model, test) -> axis -> least share that makes the model good enough to believe in
 NEAR = 0.05
 PEERS = {
@@ -55,6 +64,69 @@ def draw(model: TextToImage, wanted: Sequence[Mapping[str, str]], progress: str 
     return np.concatenate(parts)
 
 
+def crowds(rng: np.random.Generator, count: int) -> tuple[np.ndarray, list[dict[str, str]], list[world.Layout]]:
+    """Renders of all axes whose number of objects and people neither the words nor the sizes tell, their words, and what is there.
+
+    0 to 9 objects and 0 to 6 people; in every other picture at most 4 and 3, so that large ones have room.
+    """
+    wanted = [sample_semantics(rng, mix=(0, 0, 0)) for _ in range(count)]
+    most = [(9, 6) if k % 2 else (4, 3) for k in range(count)]
+    layouts = [crowd(rng, int(rng.integers(objects + 1)), int(rng.integers(people + 1))) for objects, people in most]
+    pictures = [world.render(w, HELD_OUT + k, places=layout) for k, (w, layout) in enumerate(zip(wanted, layouts, strict=True))]
+    return np.stack(pictures), wanted, layouts
+
+
+def by_size(found: np.ndarray, layouts: Sequence[world.Layout]) -> dict[str, dict[str, tuple[int, int]]]:
+    """How often the exact number is found, apart for what is there: all of 16, 24 or 32 px, sizes mixed, or none.
+
+    Args:
+        found: int (n, 2), objects and people.
+
+    Returns:
+        {size: {"objects" or "people": (right, of how many)}}
+    """
+    rows: dict[str, dict[str, tuple[int, int]]] = {}
+    for numbers, layout in zip(found, layouts, strict=True):
+        for what, number, boxes in zip(("objects", "people"), numbers, layout, strict=True):
+            sizes = {size for _, _, size in boxes}
+            row = rows.setdefault("none" if not sizes else "mixed" if len(sizes) > 1 else f"{sizes.pop()} px", {})
+            right, n = row.get(what, (0, 0))
+            row[what] = right + int(number == len(boxes)), n + 1
+    return rows
+
+
+def counted(found: np.ndarray, wanted: Sequence[Mapping[str, str]]) -> dict[str, tuple[int, int]]:
+    """How often pictures show the number that their sentences say: (right, of how many), in all and for each word.
+
+    `found`: int (n, 2), objects and people. Many objects are 5 to 7, many people 4; "objects" are those of one, two and three.
+    """
+    rows: dict[str, tuple[int, int]] = {}
+    for numbers, words in zip(found, wanted, strict=True):
+        for what, number, word in zip(("objects", "people"), numbers, (words["Frequency"], words["Density"]), strict=True):
+            fewest, most = (4, 4) if (what, word) == ("people", "many") else world.COUNTS[word]
+            for row in ([] if (what, word) == ("objects", "many") else [what]) + [f"{what}: {word}"]:
+                right, n = rows.get(row, (0, 0))
+                rows[row] = right + int(fewest <= number <= most), n + 1
+    return dict(sorted(rows.items()))
+
+
+def numbers(judge: Judge, pictures: np.ndarray) -> np.ndarray:
+    """What the judge counts, int (n, 2): objects and people."""
+    found = judge.choices(pictures)
+    return np.array([found["Frequency"], found["Density"]]).T
+
+
+def golden() -> pd.DataFrame:
+    """Generated pictures counted by looking, data/golden/counts.csv: model, prompt, seed, objects, people."""
+    return pd.read_csv(DATA / "golden" / "counts.csv")
+
+
+def redraw(model: TextToImage, rows: pd.DataFrame) -> np.ndarray:
+    """The pictures of `golden`'s rows of one model, uint8 (n, 64, 64, 3)."""
+    parts = [rows.iloc[start : start + model.batch] for start in range(0, len(rows), model.batch)]
+    return np.concatenate([model(part["prompt"].tolist(), part["seed"].tolist()) for part in parts])
+
+
 def named(caption: str) -> str:
     """The longest of the hundred nouns that a caption holds, in either form; '' if none."""
     held = [form for word in FULL.words["Noun"] for form in word.split("/") if re.search(rf"\b{re.escape(form)}\b", caption)]
@@ -63,7 +135,10 @@ def named(caption: str) -> str:
 
 
 def against_bars(measured: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `judge.table` (with columns model and on) with their `bar`, and whether the share has `met` it."""
+    """The rows of `judge.table` (with columns model and on) with their `bar`, whether the share has `met` it, and is `sure` to.
+
+    Sure: the whole interval lies on that side of the bar.
+    """
     shares = {(row.model, row.on, row.axis): row.share for row in measured.itertuples()}
 
     def bar(model: str, on: str, axis: str) -> float:
@@ -74,33 +149,30 @@ def against_bars(measured: pd.DataFrame) -> pd.DataFrame:
 
     bars = [bar(row.model, row.on, row.axis) for row in measured.itertuples()]
     met = [None if np.isnan(bar) else share >= bar for bar, share in zip(bars, measured["share"], strict=True)]
-    return measured.assign(bar=bars, met=met)
+    sure = [np.nan if np.isnan(bar) else low >= bar or high < bar
+            for bar, low, high in zip(bars, measured["low"], measured["high"], strict=True)]  # fmt: skip
+    return measured.assign(bar=bars, met=met, sure=sure)
 
 
-def nearest(pictures: np.ndarray, recipe: Recipe, judge: Judge, batches: int) -> dict[str, dict[str, np.ndarray]]:
-    """Distance of each picture to the nearest training picture, and to the nearest of as many that no training saw.
+def nearest(pictures: np.ndarray, recipe: Recipe, judge: Judge, sets: int) -> dict[str, np.ndarray]:
+    """Mean distance of pictures to the nearest one of the last training batch, and of the batches that would have come next.
+
+    Had the pictures been learnt by heart, the first would be less than the others; else all are alike, by construction.
 
     Args:
         pictures: uint8 (n, 64, 64, 3).
-        recipe: the model's; the training pictures are those of its last `batches` steps.
+        recipe: the model's.
+        sets: batches, that of training included.
 
     Returns:
-        {"pixels" or "features": {"training" or "held out": (n,)}}, Euclidean; features: the judge's, before its heads.
+        {"pixels" or "features": (sets,)}, Euclidean; features: the judge's, before its heads.
     """
     spaces = {"pixels": lambda x: x.reshape(len(x), -1), "features": judge.features}
     ours = {space: torch.from_numpy(embed(pictures)).double() for space, embed in spaces.items()}
-    distances = {space: {} for space in spaces}
-    for name in ("training", "held out"):
-        found = {space: np.full(len(pictures), np.inf) for space in spaces}
-        for k in range(max(0, recipe.steps - batches), recipe.steps):
-            _, images, semantics = diffusion_batch(recipe, k)
-            if name == "training":
-                images = images.add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).numpy()
-            else:
-                images = np.stack([world.render(s, HELD_OUT + len(semantics) * k + i) for i, s in enumerate(semantics)])
-            for space, embed in spaces.items():
-                gaps = torch.cdist(ours[space], torch.from_numpy(embed(images)).double())  # in single precision a copy is not at 0
-                found[space] = np.minimum(found[space], gaps.min(1).values.numpy())
-        for space in spaces:
-            distances[space][name] = found[space]
-    return distances
+    means: dict[str, list[float]] = {space: [] for space in spaces}
+    for k in range(recipe.steps - 1, recipe.steps - 1 + sets):
+        images = diffusion_renders(recipe, k)[1].numpy()
+        for space, embed in spaces.items():
+            gaps = torch.cdist(ours[space], torch.from_numpy(embed(images)).double())  # in single precision a copy is not at 0
+            means[space].append(gaps.min(1).values.mean().item())
+    return {space: np.array(found) for space, found in means.items()}
