@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from rldf_utils.folders import own, read, save
 from rldf_utils.generate import TextToImage, from_recipe, png
 from rldf_utils.grammar import Grammar
 from rldf_utils.images import SUFFIXES
+from rldf_utils.plan import sentences
 from rldf_utils.results import write
 
 RECIPE = ["model", "revision", "negative", "settings"]  #: the columns that `generate.from_recipe` takes
@@ -35,25 +36,19 @@ TORN = re.compile(r"\..+\.(png|tar|parquet)\.\w+")  #: what `results.write` had 
 KINDS = SUFFIXES | {".tar"}  #: what is `extra` if no row names it
 
 
-def balanced(shape: Sequence[int], n: int, rng: np.random.Generator) -> np.ndarray:
-    """`n` encodings in which every word of every axis stands equally often, up to one; (n, axes) integers.
-
-    Each axis is balanced by itself, as in a Latin hypercube, and the axes are independent of one another.
-    """
-    return np.stack([rng.permutation(np.resize(rng.permutation(size), n)) for size in shape], axis=1)
-
-
 def plan(classes: pd.DataFrame, grammar: Grammar, counts: Mapping[str, int], recipe: Mapping[str, str], seed: int = 0,
-         shard: int = 0) -> pd.DataFrame:  # fmt: skip
+         shard: int = 0, draw: Callable[[Grammar, str, int, np.random.Generator], np.ndarray] = sentences) -> pd.DataFrame:  # fmt: skip
     """The manifest of a clone: one row an image, sha256 still empty.
 
     Args:
         classes: columns class_id and noun (a word of the grammar's Noun axis), one row a class.
-        grammar: its other axes are balanced within each class and split; with none, all prompts of a class are one.
+        grammar: with no other axis than Noun, all prompts of a class are one.
         counts: images a class of each split, such as {"train": 1508, "val": 56}.
         recipe: of the model, see `generate.Diffusers`.
         seed: chooses encodings and image seeds; those of a class and split depend on nothing else.
         shard: 0 for ImageNet's folder layout; else rows per tar file, over which the classes are shuffled.
+        draw: the encodings of a class and split, (n, axes), from grammar, noun, n and a generator; see `plan.sentences`,
+            which balances all axes.
 
     Raises:
         ValueError: a class twice, a class id or split that cannot name a folder, or a noun that the grammar lacks.
@@ -67,15 +62,13 @@ def plan(classes: pd.DataFrame, grammar: Grammar, counts: Mapping[str, int], rec
                 raise ValueError(f"the {what} {name!r} has a dot, where WebDataset's readers end a name; rename it, or take shard=0")
         if (twice := names[names.str.casefold().duplicated()]).any():
             raise ValueError(f"a {what} twice (small and capital letters are one to some disks): {', '.join(sorted(twice))}")
-    nouns = grammar.axes["Noun"]
-    if unknown := set(classes["noun"]) - set(nouns):
+    if unknown := set(classes["noun"]) - set(grammar.axes["Noun"]):
         raise ValueError(f"the grammar has no noun {', '.join(map(repr, sorted(unknown)))}")
-    column, parts = list(grammar.axes).index("Noun"), []
+    parts = []
     for split, n in counts.items():
         for class_id, noun in zip(classes["class_id"], classes["noun"], strict=True):
             stream = np.random.SeedSequence([seed, *f"{split} {class_id}".encode()])
-            codes = balanced(grammar.shape, n, np.random.default_rng(stream.spawn(1)[0]))
-            codes[:, column] = nouns.index(noun)
+            codes = draw(grammar, noun, n, np.random.default_rng(stream.spawn(1)[0]))
             parts.append(
                 pd.DataFrame(
                     {
@@ -201,28 +194,10 @@ def verify(folder: Path) -> dict[str, list[str]]:
     return found
 
 
-def evenness(words: pd.DataFrame, sizes: Mapping[str, int]) -> pd.DataFrame:
-    """How evenly the words of each axis stand in each class: their entropy over its maximum, 0 (one word only) to 1.
-
-    Args:
-        words: class_id and one column of word numbers an axis, one row an image.
-        sizes: words an axis.
-
-    Returns:
-        (classes, axes).
-    """
-
-    def share(column: pd.Series) -> float:
-        p = column.value_counts(normalize=True).to_numpy()
-        return float(-(p * np.log(p)).sum() / np.log(sizes[column.name]))
-
-    return words.groupby("class_id")[list(sizes)].agg(share)
-
-
-def encodings(manifest: pd.DataFrame, grammar: Grammar) -> pd.DataFrame:
-    """The planned word numbers of every image: class_id and one column an axis."""
-    codes = manifest["encoding"].str.split("-", expand=True).astype(int).set_axis(list(grammar.axes), axis=1)
-    return codes.assign(class_id=manifest["class_id"])
+def planned(manifest: pd.DataFrame, grammar: Grammar) -> pd.DataFrame:
+    """The words that every image's sentence says: one column per axis."""
+    codes = manifest["encoding"].str.split("-", expand=True).astype(int).to_numpy()
+    return pd.DataFrame({axis: np.array(words, object)[codes[:, k]] for k, (axis, words) in enumerate(grammar.axes.items())})
 
 
 def _sweep_up(folder: Path) -> None:

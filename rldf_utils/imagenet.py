@@ -10,17 +10,18 @@
 """
 
 import hashlib
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from rldf_utils import grammar
+from rldf_utils import grammar, outside
 from rldf_utils.generate import png
 from rldf_utils.images import class_folders, image_files
-from rldf_utils.perceive import read_images
+from rldf_utils.perceive import Clip, read_images
 from rldf_utils.results import CACHE, DATA, choose, write
 from rldf_utils.tiny import world  # below scale "paper", renders stand in for ImageNet-100 and the sets around it
 
@@ -119,23 +120,89 @@ def folder(scale: str, name: str, split: str, table: pd.DataFrame, into: Path, e
 
     Args:
         table: of `classes`, or some of its rows.
-        split: "train" or "val"; the other sets than IN have one.
+        split: "train", "val" or "test"; the other sets than IN have one. ImageNet keeps the labels of its test split: at paper
+            scale its val stands for it too.
         each: pictures a class to be painted, the same ones for the same arguments.
 
     Raises:
         FileNotFoundError, ValueError: see `check`.
     """
     if scale == "paper":
-        path = DATA / "raw" / SETS[choose("set", name, SETS)] / (split if name == "IN" else "")
+        path = DATA / "raw" / SETS[choose("set", name, SETS)] / ({"test": "val"}.get(split, split) if name == "IN" else "")
         check(path, table["class_id"] if name in ("IN", "Sketch") else ())
         return path
     for class_id, noun in zip(table["class_id"], table["noun"], strict=True):
         for i in range(each):
-            rng = np.random.default_rng([i, *f"{name} {split} {class_id}".encode()])
-            write(into / name / split / class_id / f"{class_id}_{i:06d}.png", png(picture(name, noun.split("/")[0], rng)))
+            write(into / name / split / class_id / f"{class_id}_{i:06d}.png", png(_painted(name, split, class_id, noun, i)))
         for surplus in sorted((into / name / split / class_id).glob("*.png"))[each:]:  # of a run with more
             surplus.unlink()
     return into / name / split
+
+
+def _painted(name: str, split: str, class_id: str, noun: str, i: int) -> np.ndarray:
+    """Picture i of a class of a stand-in set."""
+    return picture(name, noun.split("/")[0], np.random.default_rng([i, *f"{name} {split} {class_id}".encode()]))
+
+
+def inputs(scale: str, table: pd.DataFrame, each: int) -> list[np.ndarray]:
+    """The first training pictures of every class of a table, `each` of every one, class by class: what a search may see."""
+    if scale != "paper":
+        pairs = zip(table["class_id"], table["noun"], strict=True)
+        return [_painted("IN", "train", class_id, noun, i) for class_id, noun in pairs for i in range(each)]
+    found = first(folder(scale, "IN", "train", table, DATA, each), table["class_id"], each)
+    return [image for images in found.values() for image in images]
+
+
+def first(folder: Path, classes: Iterable[str], each: int) -> dict[str, list[np.ndarray]]:
+    """Class -> its first `each` pictures in a folder of one folder per class, uint8 (height, width, 3); fewer where there are fewer.
+
+    Raises:
+        FileNotFoundError: a class without pictures, and see `images.image_files`.
+        ImageError: see `perceive.read_images`.
+    """
+    found = {class_id: image_files(Path(folder) / class_id)[:each] for class_id in classes}
+    if empty := [class_id for class_id, files in found.items() if not files]:
+        raise FileNotFoundError(f"{folder} has no images of {len(empty)} classes: {', '.join(empty[:5])}")
+    return {class_id: list(read_images(files, folder)) for class_id, files in found.items()}
+
+
+def evenly(table: pd.DataFrame, count: int) -> pd.DataFrame:
+    """`count` rows of a table, evenly spread from its first to its last."""
+    return table.iloc[np.linspace(0, len(table) - 1, count).astype(int)].reset_index(drop=True)
+
+
+def own_classes(folder: str) -> pd.DataFrame:
+    """The classes of a folder of one's own, in the form of `classes`: names of its folders; their nouns are not known, "".
+
+    Raises:
+        FileNotFoundError: no such folder, or no folders in it.
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir() or not (names := class_folders(path)):
+        raise FileNotFoundError(f"INPUT = {folder!r} is no folder that holds one folder of pictures per class")
+    return pd.DataFrame({"class_id": names, "label": names, "noun": "", "ambiguous": False})
+
+
+def unlike(inputs: Mapping[str, Sequence[np.ndarray]], clip: Clip) -> list[str]:
+    """The classes whose pictures look unlike everything that the small world's CLIP knows; each is warned of.
+
+    A class is judged by the mean of its pictures' `outside.strangeness`: CLIP's own similarity to its nearest sentence does not
+    tell photographs from renders (results/bench/outside.md).
+
+    Args:
+        inputs: class -> pictures, uint8 (height, width, 3) each.
+    """
+    if not clip.renders_only:
+        return []
+    scores = {name: float(outside.strangeness(images).mean()) for name, images in inputs.items()}
+    for name in (found := [name for name, score in scores.items() if score > outside.THRESHOLD]):
+        warnings.warn(
+            f"the class {name} looks unlike the small world's pictures ({scores[name]:.2f}, the limit is {outside.THRESHOLD}): what it "
+            'is cloned as is a guess; use SCALE = "paper" for photographs',
+            outside.OutsideWarning,
+            stacklevel=2,
+        )
+    return found
 
 
 def arrays(folder: Path, size: int, classes: Iterable[str] | None = None) -> tuple[np.ndarray, np.ndarray, list[str]]:

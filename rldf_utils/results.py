@@ -43,6 +43,7 @@ PACKAGES = (
 LEGAL = {
     "SCALE": SCALES, "SEED": range(2**31), "STEPS": range(1, 100_001), "CLASSES": range(101), "AGENT": ("Factored", "Q", "SARSA", "Random"),
     "STEM": ("", "imagenet", "cifar"), "SEEDS": range(2, 1001), "DRAWS": range(2, 100_001), "TRAIN": ("no", "yes"),
+    "AXES": ("", "context", "all", "context all"),
     "THREADS": range(1025), "READINGS": range(13, 2690), "BUDGET": (8, 16, 32, 64), "ESTIMATOR": ("forward", "central", "spsa"),
 }  # fmt: skip
 _read: dict[str, str] = {}  # what `upstream` gave out: name -> sha256

@@ -193,40 +193,58 @@ def rldf(image: np.ndarray, model: Cache, clip: Clip, grammar: Grammar, *, agent
     return Search(feedback, trajectory, grammar.encoding(final), model.calls, int(arrived[0]) + 1 if len(arrived) else None)
 
 
-def by_object(images: Sequence[np.ndarray], model: Cache, clip: Clip, grammar: Grammar, eyes: Grammar, *, steps: int = 2000,
-              seed: int = 0, progress: str | None = None) -> pd.DataFrame:  # fmt: skip
+def by_object(images: Sequence[np.ndarray], model: Cache, clip: Clip, grammar: Grammar, eyes: Grammar, *,
+              agent: str = "Factored", steps: int = 2000, seed: int = 0, reading: Reading = DEFAULT,
+              progress: str | None = None) -> pd.DataFrame:  # fmt: skip
     """Search the object axis for each image, as the paper restricts the search when it clones ImageNet (section 3.1).
 
-    Q-learning, epsilon 0.1, episodes of 100 steps; a state pays C where its picture shows the object that was read off
-    the image (equation 3 as printed). All searches look at the same pictures, one a word: they are calls once.
+    A state pays C where its picture shows the object that was read off the image (equation 3), plus what the reading adds:
+    minus C under the default, so that a step costs until one is found. A search ends at the first picture that pays; the
+    paper's agents begin anew at a random word whenever an episode ends. Inputs that are read as one word share a search.
+    All searches look at the same pictures, one a word: they are calls once.
 
     Args:
         grammar: of the one axis Noun, such as `grammar.load("names")`: its sentences are drawn.
         eyes: a grammar with the same nouns and other axes besides: CLIP reads pictures against its sentences, so that
             an object is told whatever its number, company and place.
+        agent: one of `AGENTS`; those of the paper with epsilon 0.1.
         progress: label of a progress bar over the pictures; None shows none.
 
     Returns:
-        One row per image: perceived (read off the image), final (the visited word that paid, else the perceived one),
-        paid (whether one did), looked_at (different pictures).
+        One row per image: perceived (the word read off the image); searched (the visited word whose picture paid, "" if none
+        did); final (that word, or else the perceived one); nearest (of all words, the one whose picture's embedding is
+        nearest to the image's, equation 6: it needs no word, and all pictures); calls (different pictures looked at).
 
     Raises:
         GrammarError: grammars of other axes or nouns than said above, or `eyes` of more than 100,000 states.
-        ValueError: steps below 1, or a negative seed.
+        ValueError: an unknown agent, steps below 1, or a negative seed.
     """
+    choose("agent", agent, AGENTS)
     integer("steps", steps, least=1)
     if list(grammar.axes) != ["Noun"] or eyes.axes.get("Noun") != grammar.axes["Noun"]:
         raise GrammarError(f"the search of objects needs one axis Noun, not {', '.join(grammar.axes)}, and eyes with the same nouns")
     words, axis = grammar.axes["Noun"], list(eyes.limited(READ_STATES, "reading pictures against every sentence").axes).index("Noun")
     pictures = model([grammar.surface(state) for state in grammar.states()], [seed] * grammar.size, progress=progress)
-    seen = [percept.encoding[axis] for percept in clip.perceive(pictures, eyes)]
-    rows = []
-    for number, percept in enumerate(clip.perceive(images, eyes)):
-        target = percept.encoding[axis]
-        landscape = np.array([rewards.object_indicator({"Noun": words[s]}, {"Noun": words[target]}) for s in seen])
-        env = RLDFEnv(grammar, (target,), landscape)
-        walk = compiled.run(env, agents.make("Q", env, seed=seed + number), steps, seed + number)
-        paid = bool(walk.rewards.max() > 0)
-        final = walk.states[walk.rewards.argmax()] if paid else env.target
-        rows.append({"perceived": words[target], "final": words[final], "paid": paid, "looked_at": len(np.unique(walk.states))})
+    drawn, inputs = clip.embed_images(pictures), clip.embed_images(images)
+    shown, perceived = (np.array([percept.encoding[axis] for percept in clip.read(e, eyes)]) for e in (drawn, inputs))
+    added, rows, walks = -rewards.C if reading.offset == "cost" else 0.0, [], {}
+    for embedding, target in zip(inputs, perceived.tolist(), strict=True):
+        if target not in walks:
+            matches = np.array([rewards.object_indicator({"Noun": s}, {"Noun": target}) for s in shown])
+            env = RLDFEnv(grammar, (target,), matches + added, reading=reading)
+            walks[target] = _until_paid(env, matches > 0, agent, steps, seed + target)
+        visited, paid = walks[target]
+        searched = words[visited[-1]] if paid else ""
+        rows.append({"perceived": words[target], "searched": searched, "final": searched or words[target],
+                     "nearest": words[(drawn @ embedding).argmax()], "calls": len(np.unique(visited))})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _until_paid(env: RLDFEnv, pays: np.ndarray, agent: str, steps: int, seed: int) -> tuple[np.ndarray, bool]:
+    """The states visited until one pays, `pays` being bool (states,), and whether one did; or until the factored agent has seen all."""
+    learner = factored.make(agent, env, 0.1, seed)
+    if agent == "Factored":
+        states = run(env, learner, steps, seed, lambda _: len(learner.paid) == len(pays) or pays[list(learner.paid)].any()).states
+    else:
+        states = compiled.run(env, learner, steps, seed).states
+    return (states[: pays[states].argmax() + 1], True) if pays[states].any() else (states, False)

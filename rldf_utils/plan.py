@@ -1,0 +1,123 @@
+"""Which sentences a clone is made of: words of every axis in given shares, and none that contradicts itself.
+
+A sentence contradicts itself if it says what its picture cannot show, such as looks or deeds of nobody. `world.visible` knows
+what shows. Its rules hold for any model, but for those of the small world's glyphs: acting people have no face there, and so
+age and gender are left out of such sentences at every scale.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from rldf_utils import grammar as grammars
+from rldf_utils.grammar import Grammar
+from rldf_utils.results import LEGAL, choose
+from rldf_utils.tiny import world  # its rules say which axes show in a picture
+
+BALANCED = ("Frequency", "Density", "Scene")  #: context axes, whose words stand equally often in both kinds of clone
+AS_REAL = ("Weather", "Time", "Verb", "Age", "Tone", "Gender")  #: of a context clone: as often as the real set shows them
+HIDING = ("Density", "Style", "Verb")  #: whose words decide which other axes show
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is cloned at a scale. Splits are {"train": ..., "val": ..., "test": ...}, pictures per class."""
+
+    classes: int
+    made: Mapping[str, int]  #: of every generated set
+    real: Mapping[str, int]  #: of the real set, where it is painted
+    others: int  #: pictures per class of each set around it, where they are painted
+    read: int  #: real training pictures of which weather, time, deeds and looks are read, in all
+    looked: int  #: training pictures per class of every set on which its balance is measured
+    searched: int = 100  #: classes on which it is measured who finds the object; it costs no calls beyond one per word
+    inputs: int = 3  #: pictures per class that the search sees
+
+
+SIZES = {
+    "smoke": Sizes(3, {"train": 4, "val": 2, "test": 2}, {"train": 4, "val": 2, "test": 4}, 6, 12, 4, 10),
+    "tiny": Sizes(10, {"train": 60, "val": 10, "test": 5}, {"train": 60, "val": 20, "test": 100}, 100, 200, 60),
+    "paper": Sizes(100, {"train": 1508, "val": 56, "test": 100}, {}, 0, 1000, 20),
+}  #: the paper's are its 1,508,000, 56,000 and 100,000 for 1,000 classes
+
+
+def kinds(scale: str, axes: str = "") -> list[str]:
+    """The kinds of clone that AXES names: "context", "all", or both; "" for the scale's own."""
+    default = "context" if scale == "paper" else "context all"
+    return (choose("AXES", axes, LEGAL["AXES"]) or default).split()
+
+
+def shares(kind: str, grammar: Grammar, real: Mapping[str, np.ndarray] = {}) -> dict[str, np.ndarray]:
+    """How often each word of an axis is to stand in a clone of a kind; axes that are not named are balanced.
+
+    Args:
+        kind: "context": photo style in natural colours (their first words); number, people and place are balanced; the axes of
+            `AS_REAL` as in `real`. "all": every axis is balanced, but half of the people do nothing: only these have faces.
+        real: for `AS_REAL`, what was read off the real set; without it they are balanced.
+    """
+    if choose("kind", kind, ("context", "all")) == "all":
+        deeds = len(grammar.axes.get("Verb", ())) - 1
+        return {"Verb": np.array([deeds] + [1.0] * deeds)} if deeds > 0 else {}
+    first = {axis: np.eye(len(grammar.axes[axis]))[0] for axis in ("Style", "Colour") if axis in grammar.axes}
+    return first | {axis: np.asarray(real[axis], float) for axis in AS_REAL if axis in real and axis in grammar.axes}
+
+
+def dealt(share: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """n word numbers in which each word stands n times its share, rounded up or down (systematic sampling), shuffled."""
+    order = rng.permutation(len(share))
+    ends = np.cumsum(share[order])
+    found = np.searchsorted(ends / ends[-1], (np.arange(n) + rng.random()) / n, side="right")
+    return rng.permutation(order[np.minimum(found, len(share) - 1)])
+
+
+def drawn(share: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """n word numbers, each drawn by itself: plain sampling."""
+    return rng.choice(len(share), size=n, p=share / share.sum())
+
+
+def sentences(grammar: Grammar, noun: str, n: int, rng: np.random.Generator, wanted: Mapping[str, np.ndarray] = {},
+              how: Callable[[np.ndarray, int, np.random.Generator], np.ndarray] = dealt) -> np.ndarray:  # fmt: skip
+    """n encodings of one noun, (n, axes): each axis in its shares over those sentences in which it shows, else plain.
+
+    Axes are dealt one after the other and independently of one another. A word that would hide the noun is left out: all
+    balls are one disc in silhouette.
+
+    Args:
+        noun: a word of the axis Noun, as `grammar.axes` has it.
+        wanted: axis -> how often each word is to stand, (words,), adding up to anything above 0; see `shares`. Axes that are
+            not named are balanced.
+        how: `dealt` or `drawn`.
+    """
+    names, words = list(grammar.axes), grammar.axes
+    plain = [words[a].index(world.DEFAULTS[a]) if world.DEFAULTS.get(a) in words[a] else 0 for a in names]
+    codes = np.tile(np.array(plain), (n, 1))
+    codes[:, names.index("Noun")] = words["Noun"].index(noun)
+    for axis in [a for a in HIDING if a in names] + [a for a in names if a not in (*HIDING, "Noun")]:
+        k, share = names.index(axis), np.array(wanted.get(axis, np.ones(len(words[axis]))), float)
+        keeps = [axis not in HIDING or "Noun" in world.visible({"Noun": noun, axis: word}) for word in words[axis]]
+        rows = np.flatnonzero(shown(codes, grammar, axis))
+        codes[rows, k] = how(share * keeps if (share * keeps).any() else share, len(rows), rng)
+    return codes
+
+
+def shown(codes: np.ndarray, grammar: Grammar, axis: str) -> np.ndarray:
+    """In which sentences, (n, axes), an axis shows: bool (n,)."""
+    names = list(grammar.axes)
+    columns = [names.index(a) for a in (*HIDING, "Noun") if a in names]
+    key = np.ravel_multi_index(tuple(codes[:, columns].T), [grammar.shape[k] for k in columns])
+    _, first, place = np.unique(key, return_index=True, return_inverse=True)
+    some = [{names[k]: grammar.axes[names[k]][codes[row, k]] for k in columns} for row in first]
+    return np.array([axis in world.visible(semantics) for semantics in some], bool)[place]
+
+
+def plain_names(scale: str, nouns: list[str]) -> Grammar:
+    """One sentence per noun, "a photo of one dog ...": plain class names (reference [19]) in a shape that the model knows.
+
+    Stable Diffusion knows the bare sentence. The small world's models were only ever told who else is there and where:
+    their sentence ends "and no people in a park".
+    """
+    names = grammars.load("names", nouns)
+    if scale == "paper":
+        return names
+    text = names.text.replace("S -> P NP\n", "S -> P NP Rest\nRest -> 'and no people in a park'\n")
+    return grammars.from_text(text, "plain names")
