@@ -21,7 +21,8 @@ def marginals(table: pd.DataFrame, axes: Mapping[str, Sequence[str]], columns: i
         table: set, axis, word, share; of sets by their names in `NAMES`, with " (read)" for what CLIP read off it, drawn hollow.
     """
     rows = -(-len(axes) // columns)
-    figure, panels = plt.subplots(rows, columns, figsize=(9.5, 2.3 * rows), squeeze=False)
+    figure, panels = plt.subplots(rows, columns, figsize=(9.5, 2.5 * rows), squeeze=False)
+    order = list(dict.fromkeys(name.removesuffix(" (read)") for name in table["set"]))
     for ax in panels.flat[len(axes) :]:
         ax.axis("off")
     for (axis, words), ax in zip(axes.items(), panels.flat, strict=False):
@@ -29,10 +30,11 @@ def marginals(table: pd.DataFrame, axes: Mapping[str, Sequence[str]], columns: i
         for name, part in table[table["axis"] == axis].groupby("set", sort=False):
             share = part.set_index("word")["share"].reindex(list(words)).to_numpy()
             colour, hollow = COLOURS[name.removesuffix(" (read)")], name.endswith("(read)")
-            look = {"marker": "D", "ms": 6, "mfc": "none"} if hollow else {"marker": "o", "ms": 4.5, "mfc": colour}
-            ax.plot(share, places, ls="", mec=colour, alpha=0.85, **look)
+            look = {"marker": "D", "ms": 6.5, "mfc": "none"} if hollow else {"marker": "o", "ms": 4, "mfc": colour}
+            above = 0.22 * ((len(order) - 1) / 2 - order.index(name.removesuffix(" (read)")))  # so that no mark hides another
+            ax.plot(share, places + above, ls="", mec=colour, **look)
         ax.axvline(1 / len(words), color="#b0b0b0", lw=1, ls="--")
-        ax.set_yticks(places, [word or "(plain)" for word in words], fontsize=8 if len(words) < 9 else 6.5)
+        ax.set_yticks(places, [word or "(plain)" for word in words], fontsize=8)
         ax.set(title=axis, xlim=(-0.04, 1.04), ylim=(-0.6, len(words) - 0.4), xticks=(0, 0.5, 1))
     labels = {name: NAMES[name.removesuffix(" (read)")] + (", as CLIP reads it" if name.endswith("(read)") else "")
               for name in table["set"].unique()}  # fmt: skip

@@ -205,6 +205,21 @@ def unlike(inputs: Mapping[str, Sequence[np.ndarray]], clip: Clip) -> list[str]:
     return found
 
 
+def sets(scale: str, table: pd.DataFrame, into: Path, counts: Mapping[str, int], others: int, own: str = "") -> dict[str, Path]:
+    """The real set's folder of each split; the sets around it are found or painted along.
+
+    Args:
+        counts: pictures per class of each split to be painted; others: of each set around it.
+        own: a folder of one's own, which is then all there is: {"train": that folder}.
+    """
+    if own:
+        return {"train": Path(own).expanduser()}
+    for name in SETS:
+        if name != "IN":
+            folder(scale, name, "all", table, into, others)
+    return {split: folder(scale, "IN", split, table, into, counts.get(split, 0)) for split in ("train", "val", "test")}
+
+
 def arrays(folder: Path, size: int, classes: Iterable[str] | None = None) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """A folder of images, read once; the next time it is only mapped into memory.
 

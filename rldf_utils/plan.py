@@ -110,6 +110,11 @@ def shown(codes: np.ndarray, grammar: Grammar, axis: str) -> np.ndarray:
     return np.array([axis in world.visible(semantics) for semantics in some], bool)[place]
 
 
+def contradicts(semantics: Mapping[str, str]) -> set[str]:
+    """The axes whose words a sentence says, though no picture of it can show them."""
+    return {axis for axis in set(semantics) - world.visible(semantics) if semantics[axis] != world.DEFAULTS.get(axis)}
+
+
 def plain_names(scale: str, nouns: list[str]) -> Grammar:
     """One sentence per noun, "a photo of one dog ...": plain class names (reference [19]) in a shape that the model knows.
 

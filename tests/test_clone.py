@@ -67,22 +67,6 @@ def in_child(work, seconds: float | None = None) -> int:
 # The plan.
 
 
-@pytest.mark.parametrize("n", [1, 7, 60, 1508])
-def test_balanced_axes_are_balanced_up_to_one(n):
-    codes = clone.balanced(FULL.shape, n, np.random.default_rng(0))
-    assert codes.shape == (n, len(FULL.shape))
-    for axis, size in enumerate(FULL.shape):
-        counts = np.bincount(codes[:, axis], minlength=size)
-        assert len(counts) == size and counts.max() - counts.min() <= 1 and counts.sum() == n
-
-
-def test_balanced_axes_are_independent():
-    codes = clone.balanced((4, 4), 1600, np.random.default_rng(0))
-    joint = np.zeros((4, 4))
-    np.add.at(joint, tuple(codes.T), 1)
-    assert abs(joint - 100).max() < 40
-
-
 def test_plan_has_each_image_once_and_a_row_says_all():
     manifest = small()
     assert len(manifest) == 3 * 13 and manifest["path"].is_unique and manifest["seed"].is_unique
@@ -142,13 +126,16 @@ def test_shards_mix_the_classes_and_hold_every_row_once():
     assert manifest.groupby("shard")["class_id"].nunique().max() > 1
 
 
-def test_evenness_is_one_for_all_words_and_zero_for_one():
-    words = pd.DataFrame({"class_id": ["a"] * 4 + ["b"] * 4, "x": [0, 1, 2, 3, 2, 2, 2, 2], "y": [0, 0, 1, 1, 0, 0, 0, 1]})
-    table = clone.evenness(words, {"x": 4, "y": 2})
-    assert table.loc["a"].tolist() == pytest.approx([1, 1]) and table.loc["b", "x"] == 0
-    assert table.loc["b", "y"] == pytest.approx(-(0.75 * np.log2(0.75) + 0.25 * np.log2(0.25)))
-    planned = clone.evenness(clone.encodings(small(), FULL), {a: n for a, n in zip(FULL.axes, FULL.shape, strict=True) if a != "Noun"})
-    assert planned.to_numpy().min() > 0.8
+def test_sentences_may_be_drawn_otherwise_and_are_read_back_as_words():
+    def draw(words, noun, n, rng):
+        return np.array([words.encode({axis: w[0] for axis, w in words.axes.items()} | {"Noun": noun, "Frequency": "two"})] * n)
+
+    manifest = small(draw=draw)
+    assert set(manifest["prompt"]) == {f"a photo of two {noun}s and no people in a forest" for noun in CLASSES["noun"]}
+    words = clone.planned(manifest, FULL)
+    assert list(words) == list(FULL.axes) and set(words["Frequency"]) == {"two"} and (words["Noun"] == manifest["noun"]).all()
+    for row, code in zip(clone.planned(small(), FULL).to_dict("records"), small()["encoding"], strict=True):
+        assert FULL.encode(row) == tuple(map(int, code.split("-")))
 
 
 # The images.

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import skimage
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from rldf_utils import grammar, imagenet, perceive
+from rldf_utils import grammar, imagenet, outside, perceive
 from rldf_utils.tiny import world
 
 AMBIGUOUS = {"bonnet", "wing", "reel", "chime", "iron", "pirate", "mortarboard", "boxer", "papillon", "tub"}
@@ -144,3 +145,97 @@ def test_at_paper_scale_the_users_folder_is_checked(tmp_path, monkeypatch):
         imagenet.folder("paper", "IN", "train", imagenet.classes("tiny"), tmp_path, 1)
     make_folders(tmp_path / "raw" / "imagenet-o", ["n00000001"])
     assert imagenet.folder("paper", "Im-O", "val", imagenet.classes("tiny"), tmp_path, 1).name == "imagenet-o"
+
+
+def test_the_first_pictures_of_each_class_are_inputs_and_one_is_enough(tmp_path):
+    table = imagenet.classes("tiny").iloc[[3, 40]]
+    root = imagenet.folder("tiny", "IN", "train", table, tmp_path, 4)
+    found = imagenet.first(root, table["class_id"], 3)
+    assert list(found) == list(table["class_id"]) and [len(part) for part in found.values()] == [3, 3]
+    same = zip(imagenet.inputs("tiny", table, 3), [image for part in found.values() for image in part], strict=True)
+    assert all((a == b).all() for a, b in same), "those of a class that is cloned are files, the same ones"
+    assert [len(part) for part in imagenet.first(root, table["class_id"], 9).values()] == [4, 4]
+    (root / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="no images of 1 classes: empty"):
+        imagenet.first(root, ["empty"], 3)
+
+
+def test_the_real_set_has_three_splits_and_the_others_one(tmp_path, monkeypatch):
+    table = imagenet.classes("tiny").iloc[:2]
+    real = imagenet.sets("tiny", table, tmp_path, {"train": 3, "val": 1, "test": 2}, 1)
+    assert {split: len(list(path.rglob("*.png"))) for split, path in real.items()} == {"train": 6, "val": 2, "test": 4}
+    assert {name: len(list((tmp_path / name / "all").rglob("*.png"))) for name in imagenet.SETS if name != "IN"} == dict.fromkeys(
+        ("Sketch", "Im-R", "Im-A", "Im-O"), 2
+    )
+    pixels = [p.read_bytes() for path in real.values() for p in path.rglob("*.png")]
+    assert len(set(pixels)) == 12, "no picture is in two splits"
+    monkeypatch.setattr(imagenet, "DATA", tmp_path)
+    for part in ("imagenet100/train", "imagenet100/val", "imagenet-sketch", "imagenet-r", "imagenet-a", "imagenet-o"):
+        make_folders(tmp_path / "raw" / part, table["class_id"])
+    paper = imagenet.sets("paper", table, tmp_path, {}, 0)
+    assert [paper[split].name for split in ("train", "val", "test")] == ["train", "val", "val"], "ImageNet keeps its test labels"
+
+
+def test_rows_are_taken_evenly():
+    table = imagenet.classes("tiny")
+    assert imagenet.evenly(table, 100).equals(table)
+    assert imagenet.evenly(table, 3)["class_id"].tolist() == table["class_id"].iloc[[0, 49, 99]].tolist()
+
+
+# A folder of one's own.
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Two classes of the small world and one of noise, in the formats that such folders hold."""
+    rng, root = np.random.default_rng(5), tmp_path / "mine"
+    make_folders(root, ["Hunde", "a car", "noise"])
+    for i in range(3):
+        dog, car = (Image.fromarray(imagenet.picture("IN", noun, np.random.default_rng(i))) for noun in ("dog", "car"))
+        if i == 0:
+            exif = Image.Exif()
+            exif[274] = 6  # to be turned by a quarter to the right
+            dog.rotate(90, expand=True).save(root / "Hunde" / f"{i}.JPEG", quality=95, exif=exif)
+            car.convert("L").save(root / "a car" / f"{i}.png")
+        else:
+            dog.convert("CMYK").save(root / "Hunde" / f"{i}.JPG", "JPEG", quality=95)
+            car.resize((300, 300)).save(root / "a car" / f"{i}.jpeg", quality=90)
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(root / "noise" / f"{i}.png")
+    (root / "a car" / "notes.txt").write_text("x")
+    return root
+
+
+@pytest.mark.filterwarnings("ignore:a car holds 1 files")
+def test_a_folder_of_one_s_own_is_read_as_people_keep_them(own):
+    table = imagenet.own_classes(str(own))
+    assert table["class_id"].tolist() == table["label"].tolist() == ["Hunde", "a car", "noise"]
+    assert imagenet.sets("tiny", table, own, {}, 0, str(own)) == {"train": own}
+    inputs = imagenet.first(own, table["class_id"], 3)
+    turned = imagenet.picture("IN", "dog", np.random.default_rng(0)).astype(int)
+    assert abs(inputs["Hunde"][0] - turned).mean() < 8, "turned as its EXIF says"
+    assert abs(inputs["Hunde"][1] - imagenet.picture("IN", "dog", np.random.default_rng(1)).astype(int)).mean() < 25, "CMYK"
+    assert (inputs["a car"][0].std(-1) == 0).all() and inputs["a car"][1].shape == (300, 300, 3)
+    for folder in (own / "none", own / "a car"):
+        with pytest.raises(FileNotFoundError, match="INPUT = .* is no folder that holds one folder of pictures per class"):
+            imagenet.own_classes(str(folder))
+
+
+@pytest.mark.filterwarnings("ignore:a car holds 1 files")
+def test_a_class_unlike_anything_known_is_warned_of(own):
+    table, clip = imagenet.own_classes(str(own)), perceive.Clip("tiny-clip")
+    inputs = imagenet.first(own, table["class_id"], 3)
+    with pytest.warns(outside.OutsideWarning, match="the class noise looks unlike the small world's pictures") as caught:
+        assert imagenet.unlike(inputs, clip) == ["noise"]
+    assert len(caught) == 1
+    photos = [skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea()]
+    with pytest.warns(outside.OutsideWarning, match="the class photos"):
+        assert imagenet.unlike({"photos": photos}, clip) == ["photos"]
+    clip.renders_only = False
+    assert imagenet.unlike(inputs, clip) == []
+
+
+def test_no_class_of_the_small_world_is_warned_of():
+    table, clip = imagenet.evenly(imagenet.classes("tiny"), 12), perceive.Clip("tiny-clip")
+    for name in ("IN", "Sketch", "Im-R"):
+        inputs = {n: [imagenet.picture(name, n.split("/")[0], np.random.default_rng([7, i])) for i in range(3)] for n in table["noun"]}
+        assert imagenet.unlike(inputs, clip) == [], name

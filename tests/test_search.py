@@ -196,11 +196,38 @@ def test_search_of_the_object_axis(clip, tmp_path):
     nouns = ("banana", "dog", "car", "horse")
     names, eyes, painter = grammar.load("names", nouns), grammar.load("large", nouns), generate.Cache(NounPainter(), tmp_path)
     inputs = [world.render({"Noun": noun, "Scene": "a park"}, 2**31 + i) for i, noun in enumerate(("dog", "car", "dog"))]
-    table = search.by_object(inputs, painter, clip, names, eyes, steps=400, seed=1)
-    assert painter.calls == 4 and (table["looked_at"] <= 4).all()
     pictures = painter([names.surface((i,)) for i in range(4)], [1] * 4)
     seen = [eyes.decode(p.encoding)["Noun"] for p in clip.perceive(pictures, eyes)]
-    for row in table.itertuples():
-        assert row.paid == (row.perceived in seen), "a search is paid where a picture shows what was read off the input"
-        assert seen[nouns.index(row.final)] == row.perceived if row.paid else row.final == row.perceived
-    pd.testing.assert_frame_equal(table, search.by_object(inputs, painter, clip, names, eyes, steps=400, seed=1))
+    for agent in ("Q", "Factored"):
+        table = search.by_object(inputs, painter, clip, names, eyes, agent=agent, steps=400, seed=1)
+        assert painter.calls == 4 and table["calls"].between(1, 4).all()
+        for row in table.itertuples():
+            assert bool(row.searched) == (row.perceived in seen), "a search is paid where a picture shows what was read off the input"
+            assert row.final == (row.searched or row.perceived)
+            assert not row.searched or seen[nouns.index(row.searched)] == row.perceived
+        assert (table.iloc[0] == table.iloc[2]).all() or table["perceived"][0] != table["perceived"][2], "one word, one search"
+        pd.testing.assert_frame_equal(table, search.by_object(inputs, painter, clip, names, eyes, agent=agent, steps=400, seed=1))
+
+
+def test_the_search_of_objects_pays_as_the_reading_says(clip, tmp_path, monkeypatch):
+    """Equation 3 as printed pays C where an object matches and nothing elsewhere; as a cost it is 0 and minus C."""
+    nouns, landscapes = ("banana", "dog"), []
+    names, eyes, painter = grammar.load("names", nouns), grammar.load("large", nouns), generate.Cache(NounPainter(), tmp_path)
+    image, real = world.render({"Noun": "dog", "Scene": "a park"}, 2**31), search.RLDFEnv
+    monkeypatch.setattr(search, "RLDFEnv", lambda g, t, landscape, **o: landscapes.append(landscape) or real(g, t, landscape, **o))
+    for reading in (PRINTED, DEFAULT):
+        found = search.by_object([image], painter, clip, names, eyes, agent="Q", reading=reading)
+        assert found["final"].tolist() == ["dog"]
+    assert [sorted(values.tolist()) for values in landscapes] == [[0, 1], [-1, 0]]
+
+
+@pytest.mark.parametrize("agent", ["Q", "Factored"])
+def test_a_search_whose_word_no_picture_shows_falls_back_on_it(clip, tmp_path, agent):
+    class Stubborn(NounPainter):
+        def __call__(self, prompts, seeds):
+            return super().__call__(["a photo of one banana"] * len(prompts), seeds)
+
+    nouns = ("banana", "dog", "car")
+    names, eyes, painter = grammar.load("names", nouns), grammar.load("large", nouns), generate.Cache(Stubborn(), tmp_path)
+    found = search.by_object([world.render({"Noun": "dog", "Scene": "a park"}, 2**31)], painter, clip, names, eyes, agent=agent)
+    assert found.drop(columns="nearest").to_dict("records") == [{"perceived": "dog", "searched": "", "final": "dog", "calls": 3}]
