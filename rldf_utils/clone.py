@@ -11,6 +11,7 @@ import glob
 import hashlib
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -125,7 +126,8 @@ def clone(manifest: pd.DataFrame, folder: Path, address: str = "", progress: str
             _sweep_up(folder)  # after a run that was killed
             numbered, model = numbers(known), _anywhere(known["model"].iloc[0])
             tasks = ((folder, rows, numbered, model) for rows in _tasks(known))
-            with tqdm(total=len(known), desc=progress, unit="image", mininterval=1, disable=progress is None) as bar:
+            often = 1 if sys.stderr.isatty() else 30  # a notebook or a log keeps every line
+            with tqdm(total=len(known), desc=progress, unit="image", mininterval=often, disable=progress is None) as bar:
                 gpu = '"device": "cuda"' in known["settings"].iloc[0]
                 for rows, made in zip(_tasks(known), cluster.over(_make, tasks, address, gpu), strict=True):
                     _seen_from_here(folder, rows["shard" if rows["shard"].iloc[0] else "path"].unique())

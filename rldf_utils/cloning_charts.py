@@ -98,8 +98,8 @@ def searches(table: pd.DataFrame) -> plt.Figure:
     assert (spread >= 0).all(), "an interval holds its estimate"
     ax.errorbar(table["share"], y, xerr=spread, fmt="o", ms=5, capsize=3, color="#0072b2")
     ax.axvline(table["share"].iloc[0], color="#7f7f7f", ls="--", lw=1)
-    for place, (high, calls) in zip(y, table[["high", "calls"]].to_numpy(), strict=True):
-        ax.text(high + 0.015, place, f"{calls:.0f} calls", va="center", fontsize=8, color="#555555")
+    for place, calls in zip(y, table["calls"], strict=True):
+        ax.text(1.12, place, f"{calls:.0f} calls", va="center", ha="right", fontsize=8, color="#555555")
     ax.set_yticks(y, table.index)
-    ax.set(xlim=(0, 1.1), ylim=(-0.6, len(table) - 0.4), xlabel="share of inputs whose object is found")
+    ax.set(xlim=(0, 1.13), ylim=(-0.6, len(table) - 0.4), xticks=np.linspace(0, 1, 6), xlabel="share of inputs whose object is found")
     return figure

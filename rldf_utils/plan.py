@@ -50,16 +50,20 @@ def kinds(scale: str, axes: str = "") -> list[str]:
 def shares(kind: str, grammar: Grammar, real: Mapping[str, np.ndarray] = {}) -> dict[str, np.ndarray]:
     """How often each word of an axis is to stand in a clone of a kind; axes that are not named are balanced.
 
+    Half of the people do nothing, where `real` says no other: only these have faces that show age and gender.
+
     Args:
         kind: "context": photo style in natural colours (their first words); number, people and place are balanced; the axes of
-            `AS_REAL` as in `real`. "all": every axis is balanced, but half of the people do nothing: only these have faces.
-        real: for `AS_REAL`, what was read off the real set; without it they are balanced.
+            `AS_REAL` as in `real`. "all": every other axis is balanced, whatever `real` says.
+        real: for `AS_REAL`, what was read off the real set; what it lacks is balanced.
     """
-    if choose("kind", kind, ("context", "all")) == "all":
-        deeds = len(grammar.axes.get("Verb", ())) - 1
-        return {"Verb": np.array([deeds] + [1.0] * deeds)} if deeds > 0 else {}
-    first = {axis: np.eye(len(grammar.axes[axis]))[0] for axis in ("Style", "Colour") if axis in grammar.axes}
-    return first | {axis: np.asarray(real[axis], float) for axis in AS_REAL if axis in real and axis in grammar.axes}
+    choose("kind", kind, ("context", "all"))
+    deeds = len(grammar.axes.get("Verb", ())) - 1
+    found = {"Verb": np.array([deeds] + [1.0] * deeds)} if deeds > 0 else {}
+    if kind == "all":
+        return found
+    found |= {axis: np.eye(len(grammar.axes[axis]))[0] for axis in ("Style", "Colour") if axis in grammar.axes}
+    return found | {axis: np.asarray(real[axis], float) for axis in AS_REAL if axis in real and axis in grammar.axes}
 
 
 def dealt(share: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

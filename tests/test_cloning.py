@@ -41,6 +41,8 @@ def test_finders_are_counted_beside_the_encoder():
 def test_the_majority_of_a_group_in_the_order_of_the_groups():
     words = pd.Series(["b", "a", "a", "z", "y", "x", "c"])
     assert cloning.majority(words, ["2", "2", "2", "1", "1", "1", "3"]).to_dict() == {"2": "a", "1": "x", "3": "c"}
+    two = cloning.majority(pd.DataFrame({"p": words, "q": "k"}), ["2", "2", "2", "1", "1", "1", "3"])
+    assert two["p"].tolist() == ["a", "x", "c"] and two["q"].tolist() == ["k"] * 3
 
 
 # Marginals.
@@ -154,6 +156,9 @@ def test_verdicts_follow_what_is_seen():
     bad = claims({"real": even, "sampled": even, "all": plain, "all (renders)": even}, 50, -0.2)
     assert set(bad.values()) == {"contradicted"}
     assert claims({"real": even, "sampled": even, "all": even}, 90)["three pictures tell what a class shows"] == "undecided"
+    row = pd.DataFrame({"Q: search, else encoder": {"difference": 0.03, "less": -0.07, "more": 0.13}}).T
+    table = cloning.claims({"real": even, "sampled": even}, row, (100, 100), AXES, np.random.default_rng(0))
+    assert table["verdict"].tolist() == ["reproduced", "undecided"] and table["times_n"][1] == pytest.approx(100), "0.1 wide, 0.01 off"
     few = {axis: AXES[axis] for axis in plan.BALANCED}
     assert claims({"real": even, "sampled": plain, "context": even}, axes=few)[
         "looks of people are more even than in the set that it clones"].startswith("not testable here (needs")  # fmt: skip
