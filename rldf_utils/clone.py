@@ -37,6 +37,14 @@ TORN = re.compile(r"\..+\.(png|tar|parquet)\.\w+")  #: what `results.write` had 
 KINDS = SUFFIXES | {".tar"}  #: what is `extra` if no row names it
 
 
+def named(what: str, name: str) -> str:
+    """The name of a class or split itself, or a ValueError if no folder of a clone can have it."""
+    if not isinstance(name, str) or not NAME.fullmatch(name) or len(name.encode()) > LONGEST:
+        rule = f"use text of 1 to {LONGEST} bytes: letters, digits, '_', '-', '+', and inside '.' or ' '"
+        raise ValueError(f"the {what} {name!r} cannot name a folder: {rule}")
+    return name
+
+
 def plan(classes: pd.DataFrame, grammar: Grammar, counts: Mapping[str, int], recipe: Mapping[str, str], seed: int = 0,
          shard: int = 0, draw: Callable[[Grammar, str, int, np.random.Generator], np.ndarray] = sentences) -> pd.DataFrame:  # fmt: skip
     """The manifest of a clone: one row an image, sha256 still empty.
@@ -56,9 +64,7 @@ def plan(classes: pd.DataFrame, grammar: Grammar, counts: Mapping[str, int], rec
     """
     for what, names in (("class id", classes["class_id"]), ("split", pd.Series(list(counts)))):
         for name in names:
-            if not isinstance(name, str) or not NAME.fullmatch(name) or len(name.encode()) > LONGEST:
-                rule = f"use text of 1 to {LONGEST} bytes: letters, digits, '_', '-', '+', and inside '.' or ' '"
-                raise ValueError(f"the {what} {name!r} cannot name a folder: {rule}")
+            named(what, name)
             if shard and "." in name:
                 raise ValueError(f"the {what} {name!r} has a dot, where WebDataset's readers end a name; rename it, or take shard=0")
         if (twice := names[names.str.casefold().duplicated()]).any():
@@ -161,6 +167,13 @@ def begun(folder: Path, settings: Mapping) -> pd.DataFrame | None:
 def numbers(manifest: pd.DataFrame) -> dict[str, int]:
     """Class id -> label: its place among the sorted ids, as in torchvision's ImageFolder."""
     return {class_id: number for number, class_id in enumerate(sorted(manifest["class_id"].unique()))}
+
+
+def record(manifest: pd.DataFrame, path: Path) -> Path:
+    """Keep the manifest of a finished clone elsewhere, without its `attrs`, for `whole`."""
+    plain = manifest.copy()
+    plain.attrs.clear()
+    return write(path, plain.to_parquet(index=False, compression="zstd"))
 
 
 def whole(folder: Path, record: Path) -> pd.DataFrame:

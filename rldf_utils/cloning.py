@@ -162,7 +162,7 @@ def seen(scale: str, images: Mapping[str, Sequence[np.ndarray]], nouns: Mapping[
         nouns: class -> its noun, 'singular/plural', which CLIP is given; the judge needs none.
     """
     if scale != "paper":
-        return pd.DataFrame(Judge()(np.stack([image for part in images.values() for image in part])))
+        return pd.DataFrame(Judge()(np.stack([imagenet.scaled(image, world.SIZE) for part in images.values() for image in part])))
     rows = []
     for class_id, part in images.items():
         words = grammars.load("large", [nouns[class_id]])

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from rldf_utils import grammar, outside
+from rldf_utils import clone, grammar, outside
 from rldf_utils.generate import png
 from rldf_utils.images import class_folders, image_files
 from rldf_utils.perceive import Clip, read_images
@@ -176,10 +176,12 @@ def own_classes(folder: str) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: no such folder, or no folders in it.
+        ValueError: a folder whose name no folder of a clone can have.
     """
     path = Path(folder).expanduser()
     if not path.is_dir() or not (names := class_folders(path)):
         raise FileNotFoundError(f"INPUT = {folder!r} is no folder that holds one folder of pictures per class")
+    names = [clone.named(f"class of INPUT = {folder!r}", name) for name in names]
     return pd.DataFrame({"class_id": names, "label": names, "noun": "", "ambiguous": False})
 
 
@@ -255,13 +257,14 @@ def arrays(folder: Path, size: int, classes: Iterable[str] | None = None) -> tup
         partial = path.with_suffix(".partial.npy")
         pixels = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(files), size, size, 3))
         for i, image in enumerate(read_images(files, folder)):
-            pixels[i] = _scaled(image, size)
+            pixels[i] = scaled(image, size)
         pixels.flush()
         partial.rename(path)
     return np.load(path, mmap_mode="r"), labels, names
 
 
-def _scaled(image: np.ndarray, size: int) -> np.ndarray:
+def scaled(image: np.ndarray, size: int) -> np.ndarray:
+    """An image, uint8 (height, width, 3), scaled by its shorter side and cut in the middle: (size, size, 3)."""
     height, width = image.shape[:2]
     if (height, width) == (size, size):
         return image

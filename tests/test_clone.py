@@ -390,7 +390,10 @@ def test_a_linked_folder_stays_a_link(tmp_path):
 def test_who_looks_at_a_clone_is_told_if_it_is_not_the_finished_one(tmp_path):
     folder, record = tmp_path / "clone", tmp_path / "manifest.parquet"
     finished = clone.clone(small(), folder, progress=None)
-    finished.to_parquet(record, index=False)
+    finished.attrs = {"settings": {"INPUT": "somewhere on this machine"}}
+    clone.record(finished, record)
+    assert pd.read_parquet(record).attrs == {} and finished.attrs, "settings are the folder's own affair"
+    finished.attrs = {}
     pd.testing.assert_frame_equal(clone.whole(folder, record), finished)
     small().to_parquet(folder / "manifest.parquet", index=False)
     with pytest.raises(ValueError, match="its run was not finished; run it again first"):

@@ -107,7 +107,7 @@ def test_arrays_are_read_once_and_anew_after_a_change(tmp_path, monkeypatch):
 def test_scaling_keeps_the_middle_of_the_shorter_side():
     image = np.zeros((20, 60, 3), np.uint8)
     image[:, 20:40] = 200
-    assert abs(imagenet._scaled(image, 10)[:, 1:-1].astype(int) - 200).max() < 4
+    assert abs(imagenet.scaled(image, 10)[:, 1:-1].astype(int) - 200).max() < 4
 
 
 def test_a_folder_without_images_is_refused(tmp_path):
@@ -218,6 +218,9 @@ def test_a_folder_of_one_s_own_is_read_as_people_keep_them(own):
     for folder in (own / "none", own / "a car"):
         with pytest.raises(FileNotFoundError, match="INPUT = .* is no folder that holds one folder of pictures per class"):
             imagenet.own_classes(str(folder))
+    (own / "car (2)").mkdir()
+    with pytest.raises(ValueError, match=r"the class of INPUT = .*mine' 'car \(2\)' cannot name a folder: use text"):
+        imagenet.own_classes(str(own))
 
 
 @pytest.mark.filterwarnings("ignore:a car holds 1 files")
