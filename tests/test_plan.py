@@ -62,6 +62,11 @@ def test_no_word_is_favoured_where_there_is_no_room_for_all():
     assert abs(found / 12_000 - 1 / 15).max() < 4 * np.sqrt(14 / 15**2 / 12_000)
 
 
+def test_any_two_words_may_stand_together_where_there_is_no_room_for_all():
+    pairs = {tuple(sorted(plan.dealt(np.ones(4), 2, rng(seed)).tolist())) for seed in range(100)}
+    assert pairs == {(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)}
+
+
 def test_dealt_words_vary_less_than_drawn_ones_around_the_same_mean():
     share = np.array([3, 1.0])
     dealt, drawn = (np.array([(how(share, 10, rng(seed)) == 0).sum() for seed in range(2000)]) for how in (plan.dealt, plan.drawn))
