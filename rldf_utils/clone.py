@@ -9,6 +9,7 @@ folder steps aside, and comes back with its plan.
 import errno
 import glob
 import hashlib
+import itertools
 import os
 import re
 import sys
@@ -21,7 +22,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from rldf_utils import cluster, shards
-from rldf_utils.folders import own, read, save
+from rldf_utils.folders import key, own, read, save
 from rldf_utils.generate import TextToImage, from_recipe, png
 from rldf_utils.grammar import Grammar
 from rldf_utils.images import SUFFIXES
@@ -162,6 +163,15 @@ def begun(folder: Path, settings: Mapping) -> pd.DataFrame | None:
         if (path / "manifest.parquet").is_file() and (known := read(path)).attrs.get("settings") == settings:
             return known
     return None
+
+
+def set_aside(folder: Path) -> None:
+    """Rename a clone, if there is one, as `clone` renames one of another plan: who reads the folder next is not to find it."""
+    place = Path(folder).expanduser().resolve()
+    if (place / "manifest.parquet").is_file():
+        names = itertools.chain([""], map("-{}".format, itertools.count(2)))
+        aside = (place.with_name(f"{place.name}-{key(read(place))}{more}") for more in names)
+        place.rename(next(path for path in aside if not path.exists()))
 
 
 def numbers(manifest: pd.DataFrame) -> dict[str, int]:

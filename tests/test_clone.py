@@ -360,6 +360,20 @@ def test_a_clone_of_another_plan_steps_aside_and_comes_back(tmp_path):
     assert sum(1 for _ in tmp_path.rglob("*.png")) == sum(name.endswith(".png") for m in made for name in m)
 
 
+def test_a_clone_that_is_set_aside_comes_back_with_its_plan(tmp_path):
+    folder = tmp_path / "all"
+    clone.set_aside(folder)
+    first = clone.clone(small(), folder, progress=None)
+    made = contents(folder)
+    clone.set_aside(folder)
+    assert not folder.exists() and [p.name for p in tmp_path.iterdir()] == [f"all-{folders.key(first)}"]
+    clone.clone(small(), folder, progress=None)
+    assert contents(folder) == made and [p.name for p in tmp_path.iterdir()] == ["all"], "nothing was made again"
+    shutil.copytree(folder, tmp_path / f"all-{folders.key(first)}")
+    clone.set_aside(folder)
+    assert {p.name for p in tmp_path.iterdir()} == {f"all-{folders.key(first)}", f"all-{folders.key(first)}-2"}
+
+
 def test_an_empty_folder_in_the_way_of_a_clone_or_a_second_copy_of_it_is_no_dead_end(tmp_path):
     """An empty folder is what a run leaves that was killed before it wrote its manifest."""
     folder, plans = tmp_path / "clone", [small(), small(seed=1)]
