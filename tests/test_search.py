@@ -222,6 +222,19 @@ def test_the_search_of_objects_pays_as_the_reading_says(clip, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("agent", ["Q", "Factored"])
+def test_a_search_is_led_astray_where_the_model_draws_the_thing_for_another_word(clip, tmp_path, agent):
+    class Swapped(NounPainter):
+        def __call__(self, prompts, seeds):
+            other = {"dog": "car", "car": "banana", "banana": "dog"}
+            return super().__call__([f"a photo of one {other[p.removeprefix('a photo of one ')]}" for p in prompts], seeds)
+
+    nouns = ("banana", "dog", "car")
+    names, eyes, painter = grammar.load("names", nouns), grammar.load("large", nouns), generate.Cache(Swapped(), tmp_path)
+    found = search.by_object([world.render({"Noun": "dog", "Scene": "a park"}, 2**31)], painter, clip, names, eyes, agent=agent)
+    assert found[["perceived", "searched", "final"]].to_numpy().tolist() == [["dog", "banana", "banana"]]
+
+
+@pytest.mark.parametrize("agent", ["Q", "Factored"])
 def test_a_search_whose_word_no_picture_shows_falls_back_on_it(clip, tmp_path, agent):
     class Stubborn(NounPainter):
         def __call__(self, prompts, seeds):
