@@ -10,8 +10,8 @@ from rldf_utils import clone, imagenet, stats
 from rldf_utils import grammar as grammars
 from rldf_utils.grammar import Grammar
 from rldf_utils.perceive import Clip
-from rldf_utils.tiny import world  # its rules say which axes show in a picture
-from rldf_utils.tiny.judge import Judge
+from rldf_utils.tiny import world  # its rules on what shows stand in for common sense; its renders for a model that obeys
+from rldf_utils.tiny.judge import Judge  # below paper scale the judge stands in for eyes that had no part in the clone
 
 LOOKS = ("Age", "Tone", "Gender")  #: of people, which need faces
 HELD_OUT = 2**43  #: where the seeds of `renders` begin; no other picture has one of them

@@ -13,7 +13,7 @@ import numpy as np
 from rldf_utils import grammar as grammars
 from rldf_utils.grammar import Grammar
 from rldf_utils.results import LEGAL, choose
-from rldf_utils.tiny import world  # its rules say which axes show in a picture
+from rldf_utils.tiny import world  # its rules on what a picture can show stand in for common sense
 
 BALANCED = ("Frequency", "Density", "Scene")  #: context axes, whose words stand equally often in both kinds of clone
 AS_REAL = ("Weather", "Time", "Verb", "Age", "Tone", "Gender")  #: of a context clone: as often as the real set shows them
