@@ -44,6 +44,7 @@ LEGAL = {
     "SCALE": SCALES, "SEED": range(2**31), "STEPS": range(1, 100_001), "CLASSES": range(101), "AGENT": ("Factored", "Q", "SARSA", "Random"),
     "STEM": ("", "imagenet", "cifar"), "SEEDS": range(2, 1001), "DRAWS": range(2, 100_001), "TRAIN": ("no", "yes"),
     "AXES": ("", "context", "all", "context all"),
+    "IMAGES": range(10**7 + 1), "COMPONENTS": range(1, 2049),
     "THREADS": range(1025), "READINGS": range(13, 2690), "BUDGET": (8, 16, 32, 64), "ESTIMATOR": ("forward", "central", "spsa"),
 }  # fmt: skip
 _read: dict[str, str] = {}  # what `upstream` gave out: name -> sha256
