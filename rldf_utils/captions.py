@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rldf_utils import stats
-from rldf_utils.grammar import NUMERALS, Encoding, GrammarError
-from rldf_utils.perceive import Clip
+from rldf_utils.grammar import NUMERALS, GrammarError
 from rldf_utils.rules import forms
 from rldf_utils.tiny import world  # renders stand in for photographs whose semantics are known
 from rldf_utils.tiny.sampling import BASE, FULL, LARGE, PLAIN  # the small world's words stand in for a larger one's
@@ -37,21 +36,6 @@ def truths(rng: np.random.Generator, n: int) -> dict[str, list[dict[str, str]]]:
 def sentence(words: Semantics) -> str:
     """Of the full grammar; axes that are not named are plain."""
     return FULL.surface(FULL.encode(PLAIN | words))
-
-
-def nearest_sentence(clip: Clip, embedding: np.ndarray, start: Encoding) -> Encoding:
-    """The full grammar's encoding that an image's embedding (d,) leads to from `start`, one axis at a time.
-
-    Each axis in turn, the last one first, takes the word whose sentence has the highest cosine, until none changes: the
-    sentences are too many to read the image against all. No picture is drawn.
-    """
-    best, before = tuple(start), None
-    while best != before:
-        before = best
-        for k in reversed(range(len(FULL.shape))):
-            options = [(*best[:k], word, *best[k + 1 :]) for word in range(FULL.shape[k])]
-            best = options[int((clip.embed_texts([FULL.surface(o) for o in options]) @ embedding).argmax())]
-    return best
 
 
 def said(text: str) -> dict[str, str]:

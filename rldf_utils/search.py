@@ -23,21 +23,23 @@ REWARDS = {1: "multi-semantic", 2: "partial-semantic", 3: "CLIP"}
 AGENTS = ("Factored", *agents.AGENTS)
 
 
-def read(clip: Clip, embedding: np.ndarray, grammar: Grammar) -> Encoding:
+def read(clip: Clip, embedding: np.ndarray, grammar: Grammar, start: Encoding | None = None) -> Encoding:
     """What an image shows, by its embedding, (d,): Algorithm 1, line 2, in a grammar of any size.
 
-    Up to 100,000 sentences it is `Clip.read`. Beyond, the sentence is improved one axis at a time, each by its likeliest
-    word given the others, until no axis changes: a local optimum of the cosine of image and sentence.
+    Up to 100,000 sentences it is `Clip.read`. Beyond, each axis in turn, the last one first, takes the word whose sentence
+    has the highest cosine given the other words, until none changes: a local optimum of the cosine. No picture is drawn.
+
+    Args:
+        start: where that begins; None for every axis's first word.
     """
     if grammar.size <= READ_STATES:
         return clip.read(embedding[None], grammar)[0].encoding
-    found, changed = (0,) * len(grammar.shape), True
-    while changed:
+    found, before = tuple(start or (0,) * len(grammar.shape)), None
+    while found != before:
         before = found
-        for k, size in enumerate(grammar.shape):
-            options = [(*found[:k], word, *found[k + 1 :]) for word in range(size)]
+        for k in reversed(range(len(grammar.shape))):
+            options = [(*found[:k], word, *found[k + 1 :]) for word in range(grammar.shape[k])]
             found = options[int((clip.embed_texts([grammar.surface(option) for option in options]) @ embedding).argmax())]
-        changed = found != before
     return found
 
 

@@ -100,25 +100,6 @@ def test_where_no_input_differs_the_interval_is_the_rule_of_three():
         assert (share["low"], share["share"], share["high"]) == (1 - 3 / n, 1, 1)
 
 
-class Overlap:
-    """An encoder whose cosine is the share of axes that agree with a goal; on the last axis only where the first agrees."""
-
-    def __init__(self, goal):
-        self.goal = goal
-
-    def embed_texts(self, texts):
-        agree = np.array([np.array(FULL.parse(text)) == self.goal for text in texts])
-        agree[:, -1] &= agree[:, 0]
-        return agree.mean(1, keepdims=True)
-
-
-def test_the_encoding_over_all_axes_is_found_also_where_an_axis_waits_for_another():
-    rng = np.random.default_rng(0)
-    for _ in range(3):
-        goal = (*FULL.encoding(int(rng.integers(FULL.size)))[:-1], 2)
-        assert captions.nearest_sentence(Overlap(goal), np.ones(1), (0,) * len(AXES)) == goal
-
-
 def test_the_gallery_frames_what_is_wrong_and_says_it():
     truth = PLAIN | {"Noun": "dog"}
     picture = np.zeros((8, 8, 3), np.uint8)

@@ -51,6 +51,32 @@ def test_the_image_is_found(clip, painter, agent):
     assert found.calls < {"Factored": 32, "Q": 480}[agent]
 
 
+class Overlap:
+    """An encoder whose cosine is the share of axes that agree with a goal, the nearest; on the last axis only where the first agrees."""
+
+    def __init__(self, grammar, *goals):
+        self.grammar, self.goals = grammar, goals
+
+    def embed_texts(self, texts):
+        agree = np.array([[np.array(self.grammar.parse(text)) == goal for goal in self.goals] for text in texts])
+        agree[..., -1] &= agree[..., 0]
+        return agree.mean(-1).max(1, keepdims=True)
+
+
+def test_a_large_grammar_is_read_to_the_end_also_where_an_axis_waits_for_another():
+    full, rng = grammar.load("full"), np.random.default_rng(0)
+    for _ in range(3):
+        goal = (*full.encoding(int(rng.integers(full.size)))[:-1], 2)
+        assert search.read(Overlap(full, goal), np.ones(1), full) == goal
+
+
+def test_of_two_readings_as_good_the_start_decides():
+    full = grammar.load("full")
+    goals = (1,) * len(full.shape), (2,) * len(full.shape)
+    for goal in goals:
+        assert search.read(Overlap(full, *goals), np.ones(1), full, goal) == goal
+
+
 def test_a_search_ends_with_its_calls(clip, painter):
     image = world.render(TARGET, 2**31)
     found = search.rldf(image, painter, clip, grammar.load("base"), reward=3, calls=7)
