@@ -305,6 +305,8 @@ def _label(ax: plt.Axes, curves: Mapping[str, np.ndarray], most: int) -> None:
 def judged(table: pd.DataFrame) -> plt.Figure:
     """Whether fresh pictures of the sentence found show all that the input has, one panel per reward; dashed: of the true sentence.
 
+    A method's own answer is a diamond in the method's colour.
+
     Args:
         table: of `contest.judged`.
     """
@@ -316,9 +318,10 @@ def judged(table: pd.DataFrame) -> plt.Figure:
         ax.axvspan(truth["all low"], truth["all high"], color="#eeeeee", zorder=0)
         ax.axvline(truth["all"], color="black", ls="--", lw=1)
         for place, (_, row) in enumerate(part.iterrows()):
-            color = METHODS.get(row["method"], "#999999")
+            method = row["method"].removesuffix(", own answer")
+            color, marker = METHODS.get(method, "#999999"), "o" if method == row["method"] else "D"
             ax.plot((row["all low"], row["all high"]), (place, place), color=color, lw=1.5)
-            ax.plot(row["all"], place, "o", color=color, ms=5)
+            ax.plot(row["all"], place, marker, color=color, ms=5)
         ax.set_yticks(range(len(part)), part["method"], fontsize=8)
         ax.set(title=f"reward {kind}", xlabel="share of fresh pictures with all axes right", xlim=(0, 1.02))
     return figure

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from rldf_utils import agents, landscape, peers, stats
+from rldf_utils.factored import AGAIN, spare
 from rldf_utils.generate import TextToImage
 from rldf_utils.grammar import Encoding, Grammar
 from rldf_utils.looks import Looks
@@ -270,12 +271,17 @@ def _lazy(studio: Studio, method: str, target: Encoding, aim: np.ndarray, seed: 
     return lambda: peers.race(method, value, studio.grammar.shape, calls, seed, goal, goal, **settings)
 
 
-def own(grammar: Grammar, given: Sequence[Input], method: str, reward: int, seeds: Sequence[int], calls: int) -> np.ndarray:
-    """What a method that has an answer of its own (`Looks.answer`) says after so many calls, with fixed seeds: (inputs, seeds)."""
-    answers = []
+def own(grammar: Grammar, given: Sequence[Input], reward: int, seeds: Sequence[int], calls: int) -> np.ndarray:
+    """What the factored agent itself says after so many calls, with fixed seeds, states (inputs, seeds).
+
+    Its last calls are further pictures of what may be the answer, those of the world's other draws: `Factored.answer`.
+    """
+    answers, left = [], spare(calls)
     for one in given:
-        values, target = one.rewards[reward, DEFAULT.offset][:1], grammar.index(one.target)
-        answers.append([peers.race(method, values, grammar.shape, calls, seed, target).answer for seed in seeds])
+        pictures, target = one.rewards[reward, DEFAULT.offset], grammar.index(one.target)
+        more = {"spare": pictures[1 : 1 + AGAIN]} if left else {}
+        looks = [peers.race("factored agent", pictures[:1], grammar.shape, calls - left, seed, target, **more) for seed in seeds]
+        answers.append([look.answer for look in looks])
     return np.array(answers)
 
 
@@ -286,15 +292,18 @@ def judged(grammar: Grammar, given: Sequence[Input], results: Sequence[Result], 
     Args:
         draw: fresh pictures of states, (fresh, states, height, width, 3).
         seeds: how many runs per input are judged.
-        answers: further ones, (name, reward) -> states (inputs, seeds), as of `own`.
+        answers: a method's own ones, (method, reward) -> states (inputs, seeds), as of `own`: rows "<method>, own answer".
 
     Returns:
         One row per method and reward, and the row "true sentence": axes, the share of axes on which the fresh pictures show what the
         input truly has; all, the share with all of them right; believed, the reward that the method saw; fresh, the reward
         of the fresh pictures by the same eyes; gap, their difference.
     """
-    found = {(r.method, r.reward): r.answer[:, :seeds, min(budget, r.answer.shape[-1]) - 1] for r in results}
-    found |= {key: states[:, :seeds] for key, states in answers.items()}
+    found = {}
+    for r in results:
+        found[r.method, r.reward] = r.answer[:, :seeds, min(budget, r.answer.shape[-1]) - 1]
+        if (r.method, r.reward) in answers:
+            found[f"{r.method}, own answer", r.reward] = answers[r.method, r.reward][:, :seeds]
     truth = np.array([[grammar.index(one.truth)] for one in given])
     found |= {("true sentence", reward): truth for reward in dict.fromkeys(r.reward for r in results)}
     states = sorted(set(np.concatenate([a.ravel() for a in found.values()]).tolist()))
@@ -318,4 +327,3 @@ def judged(grammar: Grammar, given: Sequence[Input], results: Sequence[Result], 
         rows.append({"method": method, "reward": reward, "axes": np.mean(axes), "all": np.mean(complete), "all low": half[0],
                      "all high": half[1], "believed": np.mean(believed), "fresh": np.mean(fresh)})  # fmt: skip
     return pd.DataFrame(rows).eval("gap = believed - fresh")
-

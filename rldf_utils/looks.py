@@ -25,6 +25,8 @@ class Looks:
         stop: the state whose look ends the search, the terminal signal of Algorithm 1; or several groups of states, of
             each of which one must have been looked at; None gives no such signal.
         size, draws: of a function.
+        spare: rewards of further pictures of every state, (pictures, states), for a method that looks again at its end;
+            None has none.
 
     Attributes:
         states, rewards: of the calls, in order.
@@ -37,7 +39,8 @@ class Looks:
     """
 
     def __init__(self, values: np.ndarray | Callable[[int, int], float], calls: int, proposals: int = 20_000,
-                 stop: int | Sequence[Collection[int]] | None = None, size: int = 0, draws: int = 1):  # fmt: skip
+                 stop: int | Sequence[Collection[int]] | None = None, size: int = 0, draws: int = 1,
+                 spare: np.ndarray | None = None):  # fmt: skip
         if not callable(values):
             table = np.atleast_2d(np.asarray(values, float))
             draws, size = table.shape
@@ -51,6 +54,8 @@ class Looks:
         self.rewards: list[float] = []
         self.proposals = 0
         self.answer: int | None = None
+        #: function of states: the rewards of their spare pictures, (pictures, states)
+        self.again = None if spare is None else lambda states: spare[:, states]
 
     def __call__(self, state: int) -> float:
         """The reward that a look at a state shows."""

@@ -196,8 +196,8 @@ def walk(look: Looks, shape: Shape, rng: np.random.Generator, target: int, agent
     try:
         agents.run(env, learner, PROPOSALS, seed)
     finally:
-        if agent == "Factored":
-            look.answer = max(look.states, key=learner.value)
+        if agent == "Factored" and learner.paid:  # the stop signal may come before the first reward
+            look.answer = learner.answer(look.again)
 
 
 METHODS: dict[str, tuple[Callable, dict]] = {
@@ -222,11 +222,11 @@ METHODS: dict[str, tuple[Callable, dict]] = {
 
 
 def race(method: str, values: np.ndarray | Callable[[int, int], float], shape: Shape, calls: int, seed: int, target: int,
-         stop: int | Sequence | None = None, draws: int = 1, **settings) -> Looks:  # fmt: skip
+         stop: int | Sequence | None = None, draws: int = 1, spare: np.ndarray | None = None, **settings) -> Looks:  # fmt: skip
     """One run of a method: what it looked at.
 
     Args:
-        values, calls, stop, draws: of `Looks`.
+        values, calls, stop, draws, spare: of `Looks`.
         target: the input's encoding as a state, told only to a method that has a parameter of that name.
         settings: in place of those of `METHODS`.
 
@@ -234,7 +234,7 @@ def race(method: str, values: np.ndarray | Callable[[int, int], float], shape: S
         ValueError: an unknown method; one that looks outside the grid, or whose settings are illegal.
     """
     function, defaults = METHODS[choose("method", method, METHODS)]
-    look = Looks(values, calls, PROPOSALS, stop, prod(shape), draws)
+    look = Looks(values, calls, PROPOSALS, stop, prod(shape), draws, spare)
     told = {"target": target} if "target" in inspect.signature(function).parameters else {}
     try:
         with suppress(Enough):

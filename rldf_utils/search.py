@@ -1,7 +1,7 @@
 """RLDF end to end (Algorithm 1): one image in, no text; its encoding and new images out."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from rldf_utils import agents, compiled, factored, outside, rewards
 from rldf_utils.agents import Trajectory, run
 from rldf_utils.arguments import integer, real
 from rldf_utils.env import RLDFEnv
+from rldf_utils.factored import AGAIN
 from rldf_utils.generate import Cache
 from rldf_utils.grammar import READ_STATES, TABLE_STATES, Encoding, Grammar, GrammarError
 from rldf_utils.landscape import Reward
@@ -107,11 +108,21 @@ class Feedback:
 
     def reward(self, state: int) -> float:
         """The state's reward: equation 2, 5 or 6 under the reading, or what the function says."""
-        embedding, axes, reading = self._look(state)[1], self.grammar.axes, self.env.reading
+        return self._reward(self._look(state)[1], lambda: self.seen(state))
+
+    def _reward(self, embedding: np.ndarray, seen: Callable[[], Encoding]) -> float:
+        axes, reading = self.grammar.axes, self.env.reading
         if self.kind == 3:
             return rewards.clip_similarity(embedding, self.target_embedding) + rewards.offset(3, axes, reading)
         function = self.kind if callable(self.kind) else rewards.semantic(self.kind, axes, reading)
-        return function(self.grammar.decode(self.seen(state)), self.grammar.decode(self.target))
+        return function(self.grammar.decode(seen()), self.grammar.decode(self.target))
+
+    def again(self, states: Sequence[int]) -> np.ndarray:
+        """Rewards of further pictures of states, each drawn with the next seeds: (`factored.AGAIN`, states)."""
+        prompts = [self.grammar.surface(self.grammar.encoding(state)) for state in states] * AGAIN
+        seeds = [self.seed + 1 + k for k in range(AGAIN) for _ in states]
+        embeddings = self.clip.embed_images(self.model(prompts, seeds))
+        return np.array([self._reward(e, lambda e=e: read(self.clip, e, self.grammar)) for e in embeddings]).reshape(AGAIN, -1)
 
 
 @dataclass
@@ -120,8 +131,8 @@ class Search:
 
     feedback: Feedback
     trajectory: Trajectory
-    #: the answer: the visited state of highest reward, the first of equals; of the factored agent the one that is best by
-    #: its model, which a misread picture does not fool
+    #: the answer: the visited state of highest reward, the first of equals; of the factored agent `Factored.answer`, which
+    #: a misread or lucky picture does not fool
     final: Encoding
     calls: int  #: distinct images that the agent looked at
     reached: int | None  #: step at which the target encoding was first reached, counted from 1; None if never
@@ -156,7 +167,8 @@ def rldf(image: np.ndarray, model: Cache, clip: Clip, grammar: Grammar, *, agent
          image_seed: int = 0, reading: Reading = DEFAULT, progress: str | None = None) -> Search:  # fmt: skip
     """Search the encoding that shows what the image shows.
 
-    It ends when `steps` are made, `calls` pictures were looked at, or a picture pays the largest reward that there is.
+    It ends when `steps` are made, `calls` pictures were looked at, or a picture pays the largest reward that there is. If
+    none does, the factored agent spends the last six of 32 calls or more on further pictures of what may be its answer.
 
     Args:
         image: uint8 (height, width, 3), see `perceive.read_image`.
@@ -176,6 +188,7 @@ def rldf(image: np.ndarray, model: Cache, clip: Clip, grammar: Grammar, *, agent
     choose("agent", agent, AGENTS)
     steps, epsilon, seed = integer("steps", steps, 1), real("epsilon", epsilon, 0, 1), integer("seed", seed)
     most = grammar.size if calls is None else integer("calls", calls, 1)
+    spare = factored.spare(most) if agent == "Factored" else 0
     if agent != "Factored":
         grammar.limited(TABLE_STATES, f"a table of them, which agent {agent} needs")
     feedback = Feedback(model, clip, grammar, image, reward, integer("image_seed", image_seed), reading)
@@ -185,13 +198,13 @@ def rldf(image: np.ndarray, model: Cache, clip: Clip, grammar: Grammar, *, agent
 
         def ended(paid: float) -> bool:
             bar.update(model.calls - bar.n)
-            return model.calls >= most or (env.most is not None and paid >= env.most)
+            return model.calls >= most - spare or (env.most is not None and paid >= env.most)
 
         trajectory = run(env, learner, steps, seed, ended)
     arrived = np.flatnonzero(trajectory.states == env.target)
-    final = int(trajectory.states[trajectory.rewards.argmax()])
+    final, paid = int(trajectory.states[trajectory.rewards.argmax()]), trajectory.rewards.max()
     if agent == "Factored":
-        final = max(dict.fromkeys(trajectory.states.tolist()), key=learner.value)
+        final = learner.answer(feedback.again if spare and (env.most is None or paid < env.most) else None)
     return Search(feedback, trajectory, grammar.encoding(final), model.calls, int(arrived[0]) + 1 if len(arrived) else None)
 
 

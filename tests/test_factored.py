@@ -7,7 +7,7 @@ import pytest
 
 from rldf_utils import agents, grammar, landscape, readings
 from rldf_utils.env import RLDFEnv
-from rldf_utils.factored import Factored
+from rldf_utils.factored import AGAIN, Factored, spare
 
 BASE = grammar.load("base")
 
@@ -131,6 +131,53 @@ def test_a_world_of_any_size_without_a_table():
     assert trajectory.rewards[-1] == 12 and calls < 400, "every word was tried, few twice"
     with pytest.raises(ValueError, match="cannot walk"):
         agents.run(RLDFEnv(BASE), agent, 5)
+
+
+def looked_everywhere(values, target=(2, 3, 1, 4)):
+    """An agent that has seen every state's picture once."""
+    agent = Factored(RLDFEnv(BASE, target, values))
+    for state in range(480):
+        agent.update(0, 0, float(np.atleast_2d(values)[0, state]), state, False)
+    return agent
+
+
+def test_a_lucky_picture_is_not_the_answer_and_a_picture_is_looked_at_again():
+    target, lucky = BASE.index((2, 3, 1, 4)), BASE.index((0, 0, 0, 0))
+    values = landscape.perfect(BASE, (2, 3, 1, 4))
+    values[target], values[lucky] = -1.0, 0.0
+    agent = looked_everywhere(values)
+    assert agent.answer() == target, "by the model"
+    asked = []
+
+    def again(states):
+        asked.extend(states)
+        return np.array([[0.0 if state == target else -3.0 for state in states]] * AGAIN)
+
+    assert agent.answer(again) == target
+    assert asked[0] == target and lucky in asked and len(asked) == len(set(asked)) == 3 and spare(32) == 3 * AGAIN
+    assert spare(31) == 0
+
+
+def test_what_two_words_do_together_is_found_by_looking_again():
+    """A sum over the axes cannot tell that two words are good together; the picture can, and further pictures confirm it."""
+    values = landscape.perfect(BASE, (2, 3, 1, 4))
+    best = BASE.index((2, 4, 1, 4))
+    values[best] = 1.0
+    agent = looked_everywhere(values)
+    assert agent.answer() != best
+    assert agent.answer(lambda states: np.array([[values[s] for s in states]] * AGAIN)) == best
+    unlucky = {best: -3.0}
+    assert agent.answer(lambda states: np.array([[unlucky.get(s, values[s]) for s in states]] * AGAIN)) != best
+
+
+def test_of_equal_means_the_better_by_the_model_and_where_seeds_move_nothing_is_asked():
+    values = landscape.perfect(BASE, (2, 3, 1, 4))
+    agent = looked_everywhere(values)
+    first = agent.answer()
+    assert agent.answer(lambda states: np.array([[-agent.paid[s] / AGAIN for s in states]] * AGAIN)) == first == BASE.index((2, 3, 1, 4))
+    agent.update(0, 0, -7.0, 5, False)
+    assert agent.moving
+    agent.answer(lambda states: pytest.fail("the model has seen several pictures of a state"))
 
 
 def test_bad_settings_are_named():

@@ -106,3 +106,9 @@ def test_the_answer_against_the_definition():
 def test_limits_must_be_positive_integers(options):
     with pytest.raises(ValueError, match="not legal"):
         Looks(np.zeros(3), **options)
+
+
+def test_spare_pictures_are_shown_beside_the_looks():
+    look = Looks(np.zeros(4), calls=2, spare=np.array([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]))
+    assert look.again([2, 0]).tolist() == [[3, 1], [7, 5]] and look.states == []
+    assert Looks(np.zeros(4), calls=2).again is None

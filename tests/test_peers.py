@@ -371,6 +371,50 @@ def test_the_factored_agents_own_answer_is_not_the_picture_that_came_out_too_wel
     assert peers.race("one axis at a time", values, shape, 30, 0, target).answer is None
 
 
+def test_the_factored_agents_last_calls_are_other_draws_of_what_may_be_its_answer():
+    target, near = BASE.index((2, 3, 1, 4)), BASE.index((2, 4, 1, 4))
+    draws = np.stack([landscape.perfect(BASE, (2, 3, 1, 4))] * 3)
+    draws[0, near] = 1.0
+    lucky, better = draws, draws.copy()
+    better[1:, near] = 1.0
+    inputs = [contest.Input(BASE.encoding(target), BASE.encoding(target), np.zeros(2), {(1, "cost"): d}) for d in (lucky, better)]
+    assert contest.own(BASE, inputs, 1, range(3), 200).tolist() == [[target] * 3, [near] * 3]
+    alone = contest.own(BASE, inputs, 1, range(3), 31)
+    looks = [peers.race("factored agent", draws[:1], BASE.shape, 31, seed, target) for seed in range(3)]
+    assert alone[0].tolist() == [look.answer for look in looks], "of few calls none is kept for looking again"
+
+
+class Sees:
+    """A picture is its state's number; CLIP and the judge see what its sentence says."""
+
+    def __init__(self, grammar):
+        self.grammar = grammar
+
+    def embed_images(self, pictures):
+        return np.eye(self.grammar.size)[pictures]
+
+    def read(self, embeddings, grammar):
+        return [type("Seen", (), {"encoding": grammar.encoding(int(k))}) for k in embeddings.argmax(1)]
+
+    def __call__(self, pictures):
+        return [self.grammar.decode(self.grammar.encoding(int(k))) for k in pictures]
+
+
+def test_the_judged_rows_by_hand_and_an_own_answer_stands_below_its_method():
+    grammar, inputs = grammars.load("smoke"), given(np.random.default_rng(0))
+    inputs = [contest.Input(one.truth, one.target, np.eye(24)[grammar.index(one.truth)], one.rewards) for one in inputs]
+    truth, eyes = np.array([[grammar.index(one.truth)] * 2 for one in inputs]), Sees(grammar)
+    wrong = truth.copy()
+    wrong[0] = (truth[0] + 12) % 24  # another first word
+    same = np.zeros((3, 2, 5), bool)
+    results = [contest.Result(m, 1, 1, same, same, np.repeat(wrong[..., None], 5, 2), same[0], same[0], same[0], 1.0) for m in ("a", "b")]
+    table = contest.judged(grammar, inputs, results, 8, eyes, eyes, lambda states: np.array([states] * 2), 2, {("a", 1): truth})
+    assert table["method"].tolist() == ["a", "a, own answer", "b", "true sentence"]
+    assert table["all"].tolist() == [2 / 3, 1, 2 / 3, 1] and table["axes"].to_numpy() == pytest.approx([11 / 12, 1, 11 / 12, 1])
+    believed = [one.rewards[1, "cost"][0, states[0]] for one, states in zip(inputs, truth, strict=True)]
+    assert table["believed"].iloc[1] == pytest.approx(np.mean(believed))
+
+
 # The charts.
 
 
@@ -398,10 +442,14 @@ def curves_at(curves, x: float, y: float) -> bool:
 
 
 def test_the_dots_of_the_judged_are_within_their_bars():
-    table = pd.DataFrame([{"method": m, "reward": 1, "all": 0.5, "all low": 0.4, "all high": 0.7} for m in ("Q", "true sentence")])
+    methods = ("factored agent", "factored agent, own answer", "Q, printed", "true sentence")
+    table = pd.DataFrame([{"method": m, "reward": 1, "all": 0.5, "all low": 0.4, "all high": 0.7} for m in methods])
     figure = charts.judged(table)
     (ax,) = figure.axes
-    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["Q"]
-    bar, dot = (line.get_xdata() for line in ax.lines[1:])
-    assert bar[0] <= dot[0] <= bar[1]
+    assert [tick.get_text() for tick in ax.get_yticklabels()][::-1] == list(methods[:-1])
+    for bar, dot in zip(ax.lines[1::2], ax.lines[2::2], strict=True):
+        assert bar.get_xdata()[0] <= dot.get_xdata()[0] <= bar.get_xdata()[1]
+    assert [dot.get_marker() for dot in ax.lines[2::2]] == ["o", "D", "o"]
+    grey, own, agent = (dot.get_color() for dot in ax.lines[2::2])
+    assert own == agent == charts.METHODS["factored agent"] != grey
     plt.close(figure)

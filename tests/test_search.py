@@ -83,6 +83,25 @@ def test_a_search_ends_with_its_calls(clip, painter):
     assert found.calls == 7 and len(set(found.trajectory.states[:-1])) == 6
 
 
+def test_the_last_calls_look_again_at_what_may_be_the_answer(clip, painter, monkeypatch):
+    base, asked = grammar.load("base"), []
+    original = search.Feedback.again
+    monkeypatch.setattr(search.Feedback, "again", lambda self, states: asked.extend(states) or original(self, states))
+    options = {"reward": 3, "seed": 2, "image_seed": 5}
+    found = search.rldf(world.render(TARGET, 2**31), painter, clip, base, calls=40, **options)
+    visited = list(dict.fromkeys(found.trajectory.states.tolist()))
+    assert len(visited) == 34 and 2 <= len(set(asked)) == len(asked) <= 3 and set(asked) <= set(visited)
+    assert found.calls == 34 + 2 * len(asked) <= 40 and base.index(found.final) in asked
+    pictures = [PerfectPainter()([base.surface(base.encoding(s)) for s in asked], [seed] * len(asked)) for seed in (6, 7)]
+    similar = [clip.embed_images(layer) @ found.feedback.target_embedding - 1 for layer in pictures]
+    assert original(found.feedback, asked) == pytest.approx(np.array(similar), abs=1e-5), "with the next seeds"
+    before = len(asked)
+    search.rldf(world.render(TARGET, 2**31), painter, clip, base, calls=31, **options)
+    search.rldf(world.render(TARGET, 2**31), painter, clip, base, calls=60, agent="Random", reward=3)
+    best = search.rldf(world.render(TARGET, 2**31), painter, clip, base, calls=100, seed=3)
+    assert best.trajectory.rewards[-1] == 0 and len(asked) == before, "a picture that nothing can beat is not looked at again"
+
+
 def test_a_world_too_large_for_tables_is_searched(clip, tmp_path):
     full = grammar.load("full")
 
