@@ -120,6 +120,44 @@ def differences(ours: np.ndarray, other: np.ndarray, rng: np.random.Generator, s
     return pd.DataFrame(rows)
 
 
+CONTROL = "another input's caption"
+PAIRS = (("encoding", "caption"), ("encoding, all axes", "caption"), ("encoding", "PEZ"), ("caption", CONTROL))
+Kept = Mapping[tuple[str, str], np.ndarray]  #: (world, prompt) -> shares of `kept`
+
+
+def claims(shares: Kept, seen: Mapping[tuple[str, str], Sequence], wanted: Mapping[str, Sequence[Semantics]], smallest: float,
+           rng: np.random.Generator) -> pd.DataFrame:  # fmt: skip
+    """`differences` of every world and pair of `PAIRS` that there is; the control, known to be true, is the last.
+
+    Args:
+        seen: (world, prompt) -> the judge's words, (inputs, pictures); wanted: world -> the inputs' semantics.
+    """
+    rows, measured = [], dict(shares)
+    for name in dict.fromkeys(key[0] for key in shares):
+        told = seen[name, "caption"]
+        measured[name, CONTROL] = kept([*told[1:], told[0]], wanted[name])
+        for ours, beside in (pair for pair in PAIRS if {(name, prompt) for prompt in pair} <= set(measured)):
+            one, two = measured[name, ours], measured[name, beside]
+            text = f"{ours} keeps more than {beside}"
+            rows.append(differences(one[: len(two)], two, rng, smallest, world=name, claim=text))
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+
+
+def losses(own: Mapping[str, np.ndarray], shares: Kept) -> pd.DataFrame:
+    """Where the loss arises, over all axes: missed by the judge, lost by the diffusion model, and by the prompt's words.
+
+    Args:
+        own: world -> `kept` of the inputs themselves.
+    """
+    rows = []
+    for (name, prompt), value in shares.items():
+        stages = [np.nanmean(v[: len(value)], 1).mean() for v in (own[name], shares[name, "true sentence"], value)]
+        by_judge, by_model, by_words = 0.0 - np.diff([1.0, *stages])
+        rows.append({"world": name, "prompt": prompt, "judge": by_judge, "diffusion model": by_model,
+                     "words": by_words, "whole loss": 1 - stages[-1], "n": len(value)})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def _with_doubt(column: np.ndarray, low: float, high: float) -> tuple[float, float]:
     """An interval; where all n values are equal the bootstrap knows no doubt, so the rule of three, 3 / n, stands in for it."""
     return (low - 3 / len(column), high + 3 / len(column)) if np.ptp(column) == 0 else (low, high)

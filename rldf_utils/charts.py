@@ -1,7 +1,8 @@
-"""Charts of agents and searches: how they learn, and what becomes of the paper's claims about them."""
+"""Charts of the environment, of agents and of searches: what they see, how they learn, and what becomes of the claims about them."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from math import prod
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -78,108 +79,6 @@ def convergence(errors: pd.DataFrame, steps: int) -> plt.Figure:
     return figure
 
 
-STYLES = {"forward": ":", "central": "--", "spsa": "-"}  #: the estimators of `gradient.ESTIMATORS`
-
-
-def gradient_arrivals(rows: pd.DataFrame, shape: Sequence[int]) -> plt.Figure:
-    """Share of runs of the noisy diffusion gradient that have seen the target, against the calls; one panel per reward.
-
-    Args:
-        rows: reward, estimator, calls (infinite if the target was not seen).
-        shape: words per axis. Drawing without return sees the target within k calls with probability k / states; one axis at
-            a time needs 1 + the sum of the other words, if rewards 1 and 3 are perfect.
-    """
-    size, pass_ = np.prod(shape), 1 + sum(n - 1 for n in shape)
-    kinds, calls = sorted(rows["reward"].unique()), np.unique(np.geomspace(1, size, 200).astype(int))
-    figure, axes = plt.subplots(1, len(kinds), figsize=(3.9 * len(kinds), 3.4), sharey=True)
-    for kind, ax in zip(kinds, np.atleast_1d(axes), strict=True):
-        ax.plot(calls, calls / size, color=plots.COLOURS["Random"], lw=1.5, label="random, without return")
-        for estimator, part in rows[rows["reward"] == kind].groupby("estimator"):
-            share = (part["calls"].to_numpy()[:, None] <= calls).mean(0)
-            ax.plot(calls, share, STYLES[estimator], color=plots.COLOURS["nDg"], lw=2, label=f"nDg, {estimator}")
-        if kind != 2:
-            ax.plot(pass_, 1, "k*", ms=11, clip_on=False, zorder=5, label=f"one axis at a time, perfect: {pass_} calls")
-        ax.set(xscale="log", ylim=(0, 1.02), xlim=(1, size), title=f"reward {kind}", xlabel="calls")
-        ax.xaxis.set_major_formatter("{x:.0f}")
-    np.atleast_1d(axes)[0].set_ylabel("share of runs that saw the target")
-    np.atleast_1d(axes)[0].legend(frameon=False, fontsize=8, loc="upper left")
-    return figure
-
-
-def after_the_target(rows: pd.DataFrame, chance: float, window: int = 5) -> plt.Figure:
-    """How far from the target the iterates are that began on it: mean over `window` iterations, with its 95 % interval.
-
-    Args:
-        rows: landscape, estimator, distances (iterations,): one row per run.
-        chance: mean distance of a random state.
-    """
-    titles = list(dict.fromkeys(rows["landscape"]))
-    figure, axes = plt.subplots(1, len(titles), figsize=(3.9 * len(titles), 3.4), sharey=True)
-    for title, ax in zip(titles, np.atleast_1d(axes), strict=True):
-        ax.axhline(chance, color=plots.COLOURS["Random"], lw=1.5, label="a random state")
-        for estimator, part in rows[rows["landscape"] == title].groupby("estimator"):
-            walks = np.stack(part["distances"])[:, 1:]
-            blocks = walks[:, : walks.shape[1] // window * window].reshape(len(walks), -1, window).mean(2)
-            steps, mean = (np.arange(blocks.shape[1]) + 0.5) * window, blocks.mean(0)
-            error, color = 1.96 * blocks.std(0) / len(blocks) ** 0.5, plots.COLOURS["nDg"]
-            ax.fill_between(steps, mean - error, mean + error, color=color, alpha=0.2, lw=0)
-            ax.plot([0, *steps], [0, *mean], STYLES[estimator], color=color, lw=2, label=f"nDg, {estimator}")
-        ax.set(ylim=(-0.1, chance * 1.45), title=title, xlabel="iterations after the target")
-    np.atleast_1d(axes)[0].set_ylabel("distance to the target")
-    np.atleast_1d(axes)[0].legend(frameon=False, fontsize=8, ncols=2, loc="upper left")
-    return figure
-
-
-def gradient_signal(ratios: Mapping[int, np.ndarray], needed: pd.DataFrame, chance: float) -> plt.Figure:
-    """Left: signal-to-noise ratio of a difference by distance to the target. Right: calls against the pictures per state.
-
-    Args:
-        ratios: reward -> ratio at each distance from 1, (distances,).
-        needed: reward, pictures, calls: one row per run; runs that never saw the target count with the most calls.
-        chance: mean calls of random draws without return.
-    """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.4))
-    looks = {1: ("o-", "#0072b2"), 2: ("s-", "#e69f00"), 3: ("^-", "#009e73")}
-    for kind, ratio in ratios.items():
-        style, color = looks[kind]
-        left.plot(np.arange(1, len(ratio) + 1), ratio, style, color=color, ms=4, label=f"reward {kind}")
-    left.axhline(1, color="black", ls="--", lw=1, label="signal = noise")
-    left.set(yscale="log", ylim=(0.5, None), xlabel="distance to the target", ylabel="signal / noise of one difference")
-    left.legend(frameon=False, fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 0.16))
-    for kind, part in needed.groupby("reward"):
-        mean, error = part.groupby("pictures")["calls"].mean(), 1.96 * part.groupby("pictures")["calls"].sem()
-        style, color = looks[kind]
-        right.errorbar(mean.index, mean, error, fmt=style, color=color, ms=4, capsize=3, label=f"reward {kind}")
-    right.axhline(chance, color=plots.COLOURS["Random"], lw=1.5, label="random, without return")
-    right.set(xscale="log", xlabel="pictures per state", ylabel="mean calls until the target", ylim=(0, None))
-    right.set_xticks(sorted(needed["pictures"].unique()), sorted(needed["pictures"].unique()))
-    right.minorticks_off()
-    right.legend(frameon=False, fontsize=8, loc="lower right")
-    return figure
-
-
-def failures(pairs: Sequence[tuple[np.ndarray, np.ndarray]], titles: Sequence[tuple[str, str]], columns: int = 4) -> plt.Figure:
-    """Inputs and, in a red frame, the pictures at which a search failed; `columns` pairs a row, a title over each picture."""
-    images, words = [image for pair in pairs for image in pair], [title for pair in titles for title in pair]
-    figure = plots.image_grid(images, words, columns=2 * columns, size=1.3)
-    for image, ax in zip(images[1::2], figure.axes[1::2], strict=False):
-        ax.add_patch(plt.Rectangle((-0.5, -0.5), image.shape[1], image.shape[0], fill=False, ec="#d55e00", lw=5))
-    return figure
-
-
-def blind(landscapes: Mapping[str, np.ndarray], transitions: np.ndarray, grammar: Grammar, target: int) -> plt.Figure:
-    """Heat maps: along how many axes neither neighbour of a state pays differently; one panel per landscape, (states,)."""
-    figure, axes = plt.subplots(1, len(landscapes), figsize=(5 * len(landscapes), 5.2))
-    most = len(grammar.axes)
-    shades = plt.get_cmap("magma_r", most + 1)
-    for (title, values), ax in zip(landscapes.items(), np.atleast_1d(axes), strict=True):
-        without = (values[transitions].reshape(len(values), most, 2) == values[:, None, None]).all(2).sum(1)
-        label = "axes without a signal"
-        plots.landscape(ax, without, grammar, target, label, cmap=shades, vmin=-0.5, vmax=most + 0.5)
-        ax.set_title(f"{title}: {(without == most).mean():.0%} of the states see nothing")
-    return figure
-
-
 def specification_curves(tables: Mapping[Claim, pd.DataFrame], readings: Sequence[Reading]) -> plt.Figure:
     """Each claim's effect in every reading, sorted, with its interval; below it, which fields depart from the default.
 
@@ -242,6 +141,37 @@ def by_epsilon(rows: pd.DataFrame) -> plt.Figure:
         if rows[measure].min() >= 0:
             ax.set_ylim(0)
     axes[0].legend(frameon=False)
+    return figure
+
+
+def encoding_space(images: np.ndarray, grammar: Grammar) -> plt.Figure:
+    """Figure 3: the pictures of all states, uint8 (states, height, width, 3): half of the axes down, the others across."""
+    names, half = list(grammar.axes), len(grammar.axes) // 2
+    (_, height, width, _), rows = images.shape, prod(grammar.shape[:half])
+    sheet = images.reshape(rows, -1, height, width, 3).swapaxes(1, 2).reshape(rows * height, -1, 3)
+    figure, ax = plt.subplots(figsize=(5, max(5 * sheet.shape[0] / sheet.shape[1], 1)))
+    ax.imshow(sheet)
+    ax.set(xticks=[], yticks=[], xlabel=", then ".join(names[half:]), ylabel=", then ".join(names[:half]))
+    ax.set_title(f"The encoding space: {grammar.size} states, one picture each")
+    return figure
+
+
+def perception(truth: np.ndarray, seen: np.ndarray, grammar: Grammar) -> plt.Figure:
+    """A confusion matrix per axis, its accuracy over it; truth, seen: word numbers, (n, axes)."""
+    number = len(grammar.axes)
+    figure, axes = plt.subplots(1, number, figsize=(3.25 * number, 3.4), squeeze=False)
+    for k, (ax, (axis, words)) in enumerate(zip(axes[0], grammar.axes.items(), strict=True)):
+        right = (truth[:, k] == seen[:, k]).mean()
+        plots.confusion(ax, truth[:, k], seen[:, k], words).set_title(f"{axis}: {right:.1%}")
+    return figure
+
+
+def reward_landscapes(landscapes: Mapping[int, np.ndarray], grammar: Grammar, target: int) -> plt.Figure:
+    """Figure 5: rewards 1, 2 and 3 of all states, (states,) each; the target starred."""
+    figure, axes = plt.subplots(1, 3, figsize=(15, 5.2))
+    names = ("multi-semantic", "partial-semantic", "CLIP")
+    for ax, (kind, values), name in zip(axes, landscapes.items(), names, strict=True):
+        plots.landscape(ax, values, grammar, target, cmap="viridis").set_title(f"Reward {kind}: {name}")
     return figure
 
 

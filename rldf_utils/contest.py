@@ -1,9 +1,7 @@
 """Search methods compared: many inputs, many seeds, one table; and the sentences found, judged by what no method saw."""
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +9,6 @@ import pandas as pd
 
 from rldf_utils import agents, landscape, peers, stats
 from rldf_utils.factored import AGAIN, spare
-from rldf_utils.generate import TextToImage
 from rldf_utils.grammar import Encoding, Grammar
 from rldf_utils.looks import Looks
 from rldf_utils.perceive import Clip
@@ -182,93 +179,24 @@ def row(result: Result, rng: np.random.Generator) -> list[dict]:
     return rows
 
 
-class Studio:
-    """The pictures of a world's states as they are asked for, for many races at once, so that the model's batches are full.
+def fewer(found: Sequence[Result], pairs: Sequence[tuple[str, str]], rng: np.random.Generator, smallest: float = 0.1) -> pd.DataFrame:
+    """Whether the first method of each pair needs fewer calls than the second until its answer is right for good.
 
-    A picture does not depend on what else is drawn, so neither does a race on the others.
-    """
-
-    def __init__(self, model: TextToImage, clip: Clip, grammar: Grammar, seed: int):
-        self.model, self.clip, self.grammar, self.seed = model, clip, grammar, seed
-        self.seen: dict[int, tuple[Encoding, np.ndarray]] = {}  #: state -> what CLIP sees in it, and its embedding
-        self._changed, self._wanted, self._waiting, self._racing = threading.Condition(), set(), 0, 0
-        self._failed = False
-
-    def look(self, state: int) -> tuple[Encoding, np.ndarray]:
-        """What is seen in a state's picture; only for use within a race of `run`."""
-        with self._changed:
-            if state not in self.seen:
-                self._wanted.add(state)
-                self._waiting += 1
-                self._changed.notify_all()
-                self._changed.wait_for(lambda: state in self.seen or self._failed)
-            return self.seen[state]
-
-    def _one(self, race: Callable[[], Looks]) -> Looks:
-        try:
-            return race()
-        finally:
-            with self._changed:
-                self._racing -= 1
-                self._changed.notify_all()
-
-    def run(self, races: Sequence[Callable[[], Looks]]) -> list[Looks]:
-        """What the races, functions without arguments that call `look`, return; pictures are drawn when all of them wait."""
-        self._racing = len(races)
-        with ThreadPoolExecutor(len(races)) as pool:
-            running = [pool.submit(self._one, race) for race in races]
-            try:
-                while True:
-                    with self._changed:
-                        self._changed.wait_for(lambda: self._waiting == self._racing)
-                        if not self._racing:
-                            return [race.result() for race in running]
-                        self._draw(sorted(self._wanted))
-                        self._wanted, self._waiting = set(), 0
-                        self._changed.notify_all()
-            finally:
-                with self._changed:
-                    self._failed = True
-                    self._changed.notify_all()
-
-    def _draw(self, states: list[int]) -> None:
-        prompts = [self.grammar.surface(self.grammar.encoding(state)) for state in states]
-        embeddings = self.clip.embed_images(self.model(prompts, [self.seed] * len(states)))
-        percepts = self.clip.read(embeddings, self.grammar)
-        self.seen |= {s: (p.encoding, e) for s, p, e in zip(states, percepts, embeddings, strict=True)}
-
-
-def lazily(studio: Studio, targets: Sequence[tuple[Encoding, np.ndarray]], methods: Mapping[str, dict], seeds: Sequence[int],
-           calls: int) -> pd.DataFrame:  # fmt: skip
-    """Races on reward 1 in a world of which only what is looked at is drawn; a race ends at the perceived target.
-
-    Args:
-        targets: perceived encoding and embedding of every input; methods: name -> settings.
+    Of rewards 1 and 3 together, paired by input and seed; unsolved runs count with what they used. The claim is that it
+    needs at least `smallest` fewer, as a share.
 
     Returns:
-        One row per run: method, input (number), seed, calls, reached.
+        One row per pair: claim, ratio of calls (geometric mean) with its 95 % interval low to high, verdict.
     """
-    grammar, keys, races = studio.grammar, [], []
-    for method, settings in methods.items():
-        for number, (target, aim) in enumerate(targets):
-            for seed in seeds:
-                races.append(_lazy(studio, method, target, aim, seed, calls, settings))
-                keys.append({"method": method, "input": number, "seed": seed})
     rows = []
-    for key, look in zip(keys, studio.run(races), strict=True):
-        reached = grammar.index(targets[key["input"]][0]) in look.states
-        rows.append({**key, "calls": len(look.states), "reached": reached})
+    for pair in pairs:
+        calls = [np.concatenate([expected_running_time(r.right, r.used)[0] for r in found if r.method == method and r.reward != 2])
+                 for method in pair]  # fmt: skip
+        effect = stats.effect(*np.log(calls), rng)
+        ratio = {name: float(np.exp(effect[key])) for name, key in (("ratio of calls", "difference"), ("low", "low"), ("high", "high"))}
+        word = stats.verdict(effect["low"], effect["high"], -1, -np.log(1 - smallest))
+        rows.append({"claim": f"{pair[0]} needs fewer calls than {pair[1]}", **ratio, "verdict": word})
     return pd.DataFrame(rows)
-
-
-def _lazy(studio: Studio, method: str, target: Encoding, aim: np.ndarray, seed: int, calls: int, settings: dict) -> Callable[[], Looks]:
-    goal = studio.grammar.index(target)
-
-    def value(state: int, draw: int) -> float:
-        encoding, embedding = studio.look(state)
-        return float(landscape.perceived(studio.grammar, [encoding], embedding[None], target, aim)[1][0])
-
-    return lambda: peers.race(method, value, studio.grammar.shape, calls, seed, goal, goal, **settings)
 
 
 def own(grammar: Grammar, given: Sequence[Input], reward: int, seeds: Sequence[int], calls: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from rldf_utils.claims import Claim, Scores
 from rldf_utils.env import distances, transition_table
-from rldf_utils.gradient import ESTIMATORS, ending, runs, signal_and_noise
+from rldf_utils.gradient import ESTIMATORS, ending, plateaus, runs, signal_and_noise
 from rldf_utils.grammar import Encoding, Grammar
 from rldf_utils.readings import LEVELS, Reading
 from rldf_utils.rewards import scene_axis
@@ -89,6 +89,26 @@ def reach(landscapes: Landscapes, goals: Mapping[str, int], shape: Sequence[int]
     return pd.concat(rows, ignore_index=True), scores
 
 
+def answered(landscapes: Landscapes, goals: Mapping[str, int], grammar: Grammar, true: Mapping[str, str], seeds: Sequence[int],
+             budget: int, **settings) -> pd.DataFrame:  # fmt: skip
+    """What runs without the terminal signal find under rewards 1 and 3, as a user would get it.
+
+    Args:
+        true: input -> its true sentence.
+
+    Returns:
+        Rows of `gradient.runs` with the columns reward, arrived (the sentence found is the target), and the sentences true,
+        start and found.
+    """
+    parts = [runs({name: landscapes[name][n] for name in goals}, goals, grammar.shape, seeds, budget, stop=False, **settings)
+             .assign(reward=n) for n in (1, 3)]  # fmt: skip
+    rows = pd.concat(parts, ignore_index=True)
+    rows["true"], rows["arrived"] = rows["input"].map(true), rows["found"] == rows["input"].map(goals)
+    for column, states in (("start", rows["path"].str[0]), ("found", rows["found"])):
+        rows[column] = [grammar.surface(grammar.encoding(state)) for state in states]
+    return rows
+
+
 def kept(answers: pd.DataFrame, shown: Mapping[str, Sequence[Mapping[str, str]]],
          known: Mapping[str, Mapping[str, str]]) -> tuple[pd.DataFrame, Scores]:  # fmt: skip
     """Share of axes that the judge sees as the input shows them, in pictures of the sentences found, started from, and true.
@@ -107,6 +127,20 @@ def kept(answers: pd.DataFrame, shown: Mapping[str, Sequence[Mapping[str, str]]]
     scores = {f"{column}, reward {n}": {"axes right": found[answers["reward"] == n].reshape(len(known), -1)}
               for n, (column, found) in product(answers["reward"].unique(), share.items())}  # fmt: skip
     return answers.assign(**{"axes right": share["found"]}), scores
+
+
+def flat(grammars: Sequence[Grammar], landscapes: Landscapes, goals: Mapping[str, int], reading: Reading) -> pd.DataFrame:
+    """Means of `gradient.plateaus`: perfect landscapes of all targets in every grammar, the perceived ones in the first."""
+    rows = {}
+    for grammar, n in product(grammars, (1, 2)):
+        table = transition_table(grammar.shape, reading)
+        found = plateaus(perfect(grammar, n, reading), range(grammar.size), table)
+        rows[f"reward {n}, perfect, {grammar.size} states"] = found.mean()
+    table = transition_table(grammars[0].shape, reading)
+    for n in (1, 2, 3):
+        found = plateaus([landscapes[name][n] for name in goals], list(goals.values()), table)
+        rows[f"reward {n}, perceived, {grammars[0].size} states"] = found.mean()
+    return pd.DataFrame(rows).T.sort_index()
 
 
 def noise(grammar: Grammar, targets: Mapping[str, Encoding], draws: Sequence[Landscapes], reading: Reading,
@@ -185,6 +219,19 @@ def after(panels: Mapping[str, Mapping[str, np.ndarray]], targets: Mapping[str, 
         late = walks[..., 1 + iterations // 2 :]
         scores[f"{estimator}, after"] = {"away": (walks[..., 1:] > 0).mean((2, 3)), "distance": late.mean((2, 3))}
     return found, scores
+
+
+def failed(rows: pd.DataFrame, walks: pd.DataFrame, estimator: str) -> dict[str, pd.DataFrame]:
+    """Failures under reward 1 by kind: stuck (of the estimator), in a loop and left the target (of the forward difference).
+
+    Args:
+        rows: of `reach`; walks: of `after`. They are sorted by seed, then input, with the last state in the column last.
+    """
+    first, later = rows[rows["reward"] == 1], walks[walks["landscape"] == "reward 1"]
+    kinds = {"stuck": first[(first["estimator"] == estimator) & (first["ending"] == "stuck")],
+             "in a loop": first[(first["estimator"] == "forward") & (first["ending"] == "in a loop")],
+             "left the target": later[(later["estimator"] == "forward") & (later["distances"].str[-1] > 0)]}  # fmt: skip
+    return {kind: part.sort_values(["seed", "input"]).assign(last=part["path"].str[-1]) for kind, part in kinds.items()}
 
 
 def left_again(rows: pd.DataFrame, goals: Mapping[str, int], iterations: int = 100) -> np.ndarray:

@@ -93,6 +93,8 @@ def violations(path: Path) -> list[str]:
         if cell.cell_type == "code":
             need(parsed(cell), f"cell {index} is not plain Python (magics and shell lines run in Jupyter alone)")
             need(len(code_lines(cell)) <= 14, f"cell {index} has {len(code_lines(cell))} lines, more than 14")
+            wide = 0 if index == 2 else max(map(len, cell.source.splitlines()), default=0)  # papermill reads a parameter's line
+            need(wide <= 100, f"cell {index} has a line of {wide} characters, more than 100 (JupyterLab scrolls them sideways)")
     for what, pattern in FORBIDDEN.items():
         need(not re.search(pattern, everything, re.MULTILINE), what)
 
@@ -210,6 +212,7 @@ BROKEN = {
     "cannot explain SEED": edit(2, "  # any integer", ""),
     "SCALE is not": edit(2, '"smoke", "tiny" or', ""),
     "not one to nine flat lines": edit(2, "SEED", "\n".join(f"N{n}: int = 0  # any integer" for n in range(9)) + "\nSEED"),
+    "more than 100": edit(4, "folder", "a = 1  # " + "a" * 93 + "\nfolder"),
     "more than 14": edit(4, "folder", "a = 1\n" * 14 + "folder"),
     "more than 35": lambda notebook: notebook.cells.extend([new_markdown_cell("a")] * 25),
     "an install in a cell": edit(4, "folder", "!pip install rldf\nfolder"),

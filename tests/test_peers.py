@@ -11,6 +11,7 @@ from rldf_utils import charts, contest, landscape, peers, search
 from rldf_utils import grammar as grammars
 from rldf_utils.looks import Enough
 from rldf_utils.readings import PRINTED
+from rldf_utils.studio import Studio, lazily
 
 BASE = grammars.load("base")
 SURE = [m for m in peers.METHODS if m not in ("encoder only", "TPE", "GA", "consistent", "noisy gradient")]  #: find the optimum in the end
@@ -331,10 +332,10 @@ class Eyes:
 
 def test_races_side_by_side_are_the_races_one_by_one_and_draw_nothing_twice():
     model = Flat()
-    studio = contest.Studio(model, Eyes(model, BASE), BASE, 0)
+    studio = Studio(model, Eyes(model, BASE), BASE, 0)
     targets = [(BASE.encoding(t), np.ones(2)) for t in (5, 123, 470)]
     methods = {"consistent": {}, "one axis at a time": {}, "Thompson, additive": {}}
-    table = contest.lazily(studio, targets, methods, range(2), 60)
+    table = lazily(studio, targets, methods, range(2), 60)
     assert table["reached"].all() and len(model.drawn) == len(set(model.drawn)) == len(studio.seen)
     assert np.mean(model.batches) > 4
     for row in table.itertuples():
@@ -345,16 +346,16 @@ def test_races_side_by_side_are_the_races_one_by_one_and_draw_nothing_twice():
 
 def test_an_error_in_a_race_or_a_model_ends_all_races():
     model = Flat()
-    studio = contest.Studio(model, Eyes(model, BASE), BASE, 0)
+    studio = Studio(model, Eyes(model, BASE), BASE, 0)
     with pytest.raises(ValueError, match="not known"):
-        contest.lazily(studio, [(BASE.encoding(5), np.ones(2))], {"exhaustive": {}, "annealing": {}}, [0], 20)
+        lazily(studio, [(BASE.encoding(5), np.ones(2))], {"exhaustive": {}, "annealing": {}}, [0], 20)
 
     def broken(prompts, seeds):
         raise RuntimeError("no memory")
 
-    studio = contest.Studio(broken, Eyes(model, BASE), BASE, 0)
+    studio = Studio(broken, Eyes(model, BASE), BASE, 0)
     with pytest.raises(RuntimeError, match="no memory"):
-        contest.lazily(studio, [(BASE.encoding(5), np.ones(2))], {"exhaustive": {}}, [0], 20)
+        lazily(studio, [(BASE.encoding(5), np.ones(2))], {"exhaustive": {}}, [0], 20)
 
 
 def test_agents_that_races_know_are_agents():
