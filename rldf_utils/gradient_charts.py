@@ -32,8 +32,10 @@ def arrivals(rows: pd.DataFrame, shape: Sequence[int]) -> plt.Figure:
             ax.plot(pass_, 1, "k*", ms=11, clip_on=False, zorder=5, label=f"one axis at a time, perfect: {pass_} calls")
         ax.set(xscale="log", ylim=(0, 1.02), xlim=(1, size), title=f"reward {kind}", xlabel="calls")
         ax.xaxis.set_major_formatter("{x:.0f}")
-    np.atleast_1d(axes)[0].set_ylabel("share of runs that saw the target")
-    np.atleast_1d(axes)[0].legend(frameon=False, fontsize=8, loc="upper left")
+    first = np.atleast_1d(axes)[0]
+    first.set_ylabel("share of runs that saw the target")
+    free = np.atleast_1d(axes)[kinds.index(2) if 2 in kinds else 0]  # the panel without a star
+    free.legend(*first.get_legend_handles_labels(), frameon=False, fontsize=8, loc="upper left")
     return figure
 
 
