@@ -204,6 +204,7 @@ def own(grammar: Grammar, given: Sequence[Input], reward: int, seeds: Sequence[i
 
     Its last calls are further pictures of what may be the answer, those of the world's other draws: `Factored.answer`.
     """
+    calls = min(calls, grammar.size)
     answers, left = [], spare(calls)
     for one in given:
         pictures, target = one.rewards[reward, DEFAULT.offset], grammar.index(one.target)
