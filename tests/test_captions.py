@@ -100,6 +100,22 @@ def test_where_no_input_differs_the_interval_is_the_rule_of_three():
         assert (share["low"], share["share"], share["high"]) == (1 - 3 / n, 1, 1)
 
 
+def test_losses_add_up_and_every_pair_that_there_is_becomes_a_claim():
+    truth = [PLAIN | {"Noun": "dog"}, PLAIN | {"Noun": "car"}] * 8
+    wrong = [words | {"Noun": "coin"} for words in truth]
+    told = {"true sentence": truth, "caption": wrong, "encoding": truth}
+    seen = {("base", prompt): [[words] for words in each] for prompt, each in told.items()}
+    shares = {key: captions.kept(words, truth) for key, words in seen.items()}
+    loss = captions.losses({"base": shares["base", "true sentence"]}, shares).set_index("prompt")
+    axes = len(world.visible(truth[0]) & set(AXES))
+    assert loss.loc["caption", "words"] == pytest.approx(1 / axes) == loss.loc["caption", "whole loss"]
+    assert (loss.loc[["true sentence", "encoding"], "whole loss"] == 0).all()
+    table = captions.claims(shares, seen, {"base": truth}, 0.05, np.random.default_rng(0))
+    noun = table[table["axis"] == "Noun"].set_index("claim")["verdict"]
+    assert noun.index.tolist() == ["encoding keeps more than caption", f"caption keeps more than {captions.CONTROL}"]
+    assert noun.iloc[0] == "reproduced" and captions.claims({}, {}, {}, 0.05, np.random.default_rng(0)).empty
+
+
 def test_the_gallery_frames_what_is_wrong_and_says_it():
     truth = PLAIN | {"Noun": "dog"}
     picture = np.zeros((8, 8, 3), np.uint8)

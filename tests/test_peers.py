@@ -290,6 +290,18 @@ def test_expected_running_time_by_hand():
     assert line["ERT"] == 14 / 2 and line["median"] == 5 and "90 %" not in line
 
 
+def test_fewer_calls_by_hand():
+    def result(method, first):
+        solved = np.arange(1, 41) >= np.full((4, 5, 1), first)
+        used = np.full((4, 5), first)
+        return contest.Result(method, 1, 1, solved, solved, np.zeros((4, 5, 40), int), used, used, used, 1.0)
+
+    found = [result("a", 10), result("b", 20), result("c", 21)]
+    table = contest.fewer(found, [("a", "b"), ("b", "a"), ("b", "c")], np.random.default_rng(0))
+    assert table["ratio of calls"].to_numpy() == pytest.approx([0.5, 2, 20 / 21])
+    assert table["verdict"].tolist() == ["reproduced", "contradicted", "contradicted"], "a tenth fewer is asked for"
+
+
 def test_moves_by_hand():
     assert contest.moves([0, 5, 5, 23], (2, 3, 4)) == 2 + 0 + 1 + 1 + 2  # (0,0,0) (0,1,1) (0,1,1) (1,2,3)
 
