@@ -4,7 +4,7 @@ It never saw a generated image and no search method may ask it, so its verdict i
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,25 @@ from safetensors.torch import load_file
 from rldf_utils.results import MODELS
 from rldf_utils.stats import wilson
 from rldf_utils.tiny import world
+from rldf_utils.tiny.sampling import FULL, scaled
+
+NUMBERS = {"Frequency": tuple("0123456789"), "Density": tuple("0123456")}  #: the axes that are counted: numbers of objects and people
+HEADS = FULL.axes | NUMBERS  #: axis -> its words
+
+
+def word(axis: str, count: int) -> str:
+    """What a number of objects (Frequency) or people (Density) is called: many from five objects, or four people, on."""
+    if count >= {"Frequency": 5, "Density": 4}[axis]:
+        return "many"
+    return ("no", "one", "two", "three", "four")[count]
+
+
+def labels(semantics: Mapping[str, str], objects: int, people: int) -> list[int]:
+    """The right choice of each head for a picture of so many objects and people; -100 where the axis does not show."""
+    counts = {"Frequency": objects, "Density": people}
+    shown = world.visible({**semantics, "Density": "one" if people else "no"}) - (set() if objects else {"Noun", "Colour"})
+    return [counts.get(axis, -100) if axis in counts else words.index(semantics[axis]) if axis in shown else -100
+            for axis, words in HEADS.items()]  # fmt: skip
 
 
 def network(heads: dict[str, Sequence[str]]) -> torch.nn.Module:
@@ -37,20 +56,22 @@ class Judge:
         self.model.eval()
 
     @torch.inference_mode()
+    def choices(self, images: np.ndarray) -> dict[str, list[int]]:
+        """Images, uint8 (n, 64, 64, 3), to the number of each head's likeliest word; `Frequency`, `Density`: how many are there."""
+        logits = torch.cat([self.model(scaled(part)) for part in torch.from_numpy(np.asarray(images)).split(64)])
+        parts = logits.split([len(words) for words in self.heads.values()], dim=1)
+        return {axis: part.argmax(1).tolist() for axis, part in zip(self.heads, parts, strict=True)}
+
     def __call__(self, images: np.ndarray) -> list[dict[str, str]]:
-        """Images, uint8 (n, 64, 64, 3), to the likeliest word of each head."""
-        logits = []
-        for start in range(0, len(images), 64):
-            x = torch.from_numpy(np.asarray(images[start : start + 64])).permute(0, 3, 1, 2).float().div(127.5).sub(1)
-            logits.append(self.model(x))
-        parts = torch.cat(logits).split([len(words) for words in self.heads.values()], dim=1)
-        choices = [part.argmax(1).tolist() for part in parts]
-        return [{axis: self.heads[axis][i] for axis, i in zip(self.heads, row, strict=True)} for row in zip(*choices, strict=True)]
+        """Images, uint8 (n, 64, 64, 3), to the likeliest word of each axis."""
+        words = {axis: [word(axis, i) if axis in NUMBERS else self.heads[axis][i] for i in found]
+                 for axis, found in self.choices(images).items()}  # fmt: skip
+        return [dict(zip(words, row, strict=True)) for row in zip(*words.values(), strict=True)]
 
     @torch.inference_mode()
     def features(self, images: np.ndarray) -> np.ndarray:
         """What the heads see of images, uint8 (n, 64, 64, 3): float32 (n, 192)."""
-        x = torch.from_numpy(np.asarray(images)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+        x = scaled(torch.from_numpy(np.asarray(images)))
         return torch.cat([self.model.forward_head(self.model.forward_features(part), pre_logits=True) for part in x.split(64)]).numpy()
 
 

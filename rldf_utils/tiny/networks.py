@@ -22,7 +22,7 @@ from transformers import (
 
 from rldf_utils.tiny import world
 from rldf_utils.tiny.autoencoder import PatchAutoencoder
-from rldf_utils.tiny.sampling import FULL, batch
+from rldf_utils.tiny.sampling import FULL, renders, scaled
 
 
 def make_tokenizer(folder: Path) -> CLIPTokenizer:
@@ -60,6 +60,7 @@ class Recipe:
     text: int  #: width of the text encoder
     seed: int  #: of weights, data and noise
     steps: int  #: of the shipped model
+    batch: int = 256  #: pictures a step
 
 
 RECIPES = {
@@ -95,8 +96,8 @@ def diffusion_model(folder: Path, recipe: Recipe) -> StableDiffusionPipeline:
     torch.manual_seed(recipe.seed)
     epsilon = recipe.prediction == "epsilon"
     tokenizer = make_tokenizer(folder / "tokenizer")
-    images, _ = batch(np.random.default_rng(recipe.seed), 4096)
-    vae = PatchAutoencoder().fit(images)
+    images, _ = renders(np.random.default_rng(recipe.seed), 4096)
+    vae = PatchAutoencoder().fit(scaled(images))
     text = CLIPTextModel(CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=recipe.text, intermediate_size=4 * recipe.text, projection_dim=recipe.text,
         num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=32, hidden_act="gelu", bos_token_id=tokenizer.bos_token_id,

@@ -11,7 +11,7 @@ from rldf_utils.tiny import world
 HELD_OUT = 2**31  #: seeds below it are for training, seeds from it on for evaluation and inputs
 MIX = (0.05, 0.15, 0.4)  #: cumulative shares of the base world, the 9x world and all nouns in plain contexts; the rest has all axes
 SHARES = {
-    "Frequency": {"one": 0.4, "two": 0.3, "three": 0.15, "many": 0.15},
+    "Frequency": {"one": 0.3, "two": 0.25, "three": 0.25, "many": 0.2},
     "Style": {"a photo of": 0.2, "a flat icon of": 0.25, "an oil painting of": 0.08, "a pixel art picture of": 0.12,
               "a line drawing of": 0.2, "a silhouette of": 0.15},
 }  #: in a diffusion model's training; large things, faint lines and masses of one colour take more learning  # fmt: skip
@@ -74,13 +74,51 @@ def families(rng: np.random.Generator, count: int, size: int, nouns: bool = Fals
     return out
 
 
+def crowd(rng: np.random.Generator, objects: int, people: int) -> world.Layout:
+    """A layout of so many objects and people, at places and sizes that say as little as can be about their number.
+
+    Up to seven stand on the lattice, 16, 24 or 32 pixels large (people: 16 or 24), all alike or mixed, smaller where there is
+    no room, nothing over anything else; in half of the layouts objects keep to the lower half and people to the upper. More,
+    sixteen at most, take slots of 16 x 16.
+    """
+    if objects + people > 7:
+        boxes = [(16 * int(s % 4), 16 * int(s // 4), 16) for s in rng.permutation(16)[: objects + people]]
+        return boxes[:objects], boxes[objects:]
+    while True:
+        taken, anywhere, layout = np.zeros((8, 8), bool), rng.random() < 0.5, ([], [])
+        for boxes, count, largest, top in ((layout[0], objects, 4, 4), (layout[1], people, 3, 0)):
+            cells = rng.integers(2, largest + 1, count if rng.random() < 0.5 else 1)
+            for size in -np.sort(-np.broadcast_to(cells, count)):
+                for edge in range(size, 1, -1):
+                    rows = range(9 - edge) if anywhere else range(top, top + 5 - edge)
+                    free = [(x, y) for y in rows for x in range(9 - edge) if not taken[y : y + edge, x : x + edge].any()]
+                    if free:
+                        x, y = free[rng.integers(len(free))]
+                        taken[y : y + edge, x : x + edge] = True
+                        boxes.append((world.LATTICE * x, world.LATTICE * y, world.LATTICE * edge))
+                        break
+        if (len(layout[0]), len(layout[1])) == (objects, people):
+            return layout
+
+
+def loosened(rng: np.random.Generator, semantics: Mapping[str, str]) -> world.Layout:
+    """A `crowd` of as many objects and people as the words say; many are 5 to 7 objects, 4 to 6 people."""
+    most = {"Frequency": (5, 7), "Density": (4, 6)}
+    ranges = [most[axis] if semantics[axis] == "many" else world.COUNTS[semantics[axis]] for axis in most]
+    return crowd(rng, *(int(rng.integers(low, high + 1)) for low, high in ranges))
+
+
 def prompt(semantics: dict[str, str]) -> str:
     """The full grammar's sentence."""
     return FULL.surface(FULL.encode(semantics))
 
 
-def batch(rng: np.random.Generator, size: int, **options) -> tuple[torch.Tensor, list[dict[str, str]]]:
-    """Renders, float (size, 3, 64, 64) in [-1, 1], and their semantics."""
+def renders(rng: np.random.Generator, size: int, **options) -> tuple[torch.Tensor, list[dict[str, str]]]:
+    """Pictures, uint8 (size, 64, 64, 3), and their semantics; `options`: of `sample_semantics`."""
     semantics = [sample_semantics(rng, **options) for _ in range(size)]
-    images = np.stack([world.render(s, int(rng.integers(HELD_OUT))) for s in semantics])
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1), semantics
+    return torch.from_numpy(np.stack([world.render(s, int(rng.integers(HELD_OUT))) for s in semantics])), semantics
+
+
+def scaled(images: torch.Tensor) -> torch.Tensor:
+    """Pictures, uint8 (n, 64, 64, 3), as float (n, 3, 64, 64) in [-1, 1]."""
+    return images.permute(0, 3, 1, 2).float().div(127.5).sub(1)

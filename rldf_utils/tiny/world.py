@@ -215,23 +215,24 @@ def _places(count: int, size: int, top: int, rng: np.random.Generator) -> list[t
     """Corners (x, y) on the lattice of `count` boxes without overlap in the 64 x 32 band that begins at y = `top`.
 
     One box stands left, in the middle or right, up to three side by side, each free inside its share of the band; more
-    take slots of 16 x 16. They stand on the band's lower edge, a box of 16 on that or one row higher. A model has to
-    settle where a thing stands before it can paint it; the fewer of the possible places overlap, the easier that is.
+    take slots of 16 x 16. They stand on the band's lower edge, boxes of 16 on that or all one row higher. A model has to
+    settle where a thing stands before it can paint it; the fewer of the possible places overlap, the easier that is. (Where
+    each of three chose its own row, models drew it in both rows, or in none, and half of their "three" were not three.)
     """
     if count > 3:
         slots = np.sort(rng.permutation(8)[:count])
         return [(16 * int(s % 4), top + 16 * int(s // 4)) for s in slots]
     shares = {1: (0, 64), 2: (0, 32, 64), 3: (0, 24, 40, 64)}[count]
     step = 2 * LATTICE if count == 1 else LATTICE
-    places = []
-    for left, right in pairwise(shares):
-        x = left + step * int(rng.integers((right - left - size) // step + 1))
-        places.append((x, top + 32 - size * int(rng.integers(1, 32 // size + 1))))
-    return places
+    y = top + 32 - size * int(rng.integers(1, 32 // size + 1))
+    return [(left + step * int(rng.integers((right - left - size) // step + 1)), y) for left, right in pairwise(shares)]
 
 
-def _layout(frequency: str, density: str, rng: np.random.Generator):
-    """(objects, people), each a list of (x, y, size): objects fill the lower half, people stand in the upper."""
+Layout = tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]  #: objects and people: corner x, y and edge of each, pixels
+
+
+def layout(frequency: str, density: str, rng: np.random.Generator) -> Layout:
+    """Objects fill the lower half, people stand in the upper."""
     fewest, most = COUNTS[frequency]
     count = int(rng.integers(fewest, most + 1))
     size = {1: 32, 2: 24}.get(count, 16)
@@ -262,13 +263,14 @@ def _weather(kind: str, variant: int) -> np.ndarray:
     return mask
 
 
-def render(semantics: Mapping[str, str], seed: int, codepoint: str | None = None) -> np.ndarray:
+def render(semantics: Mapping[str, str], seed: int, codepoint: str | None = None, places: Layout | None = None) -> np.ndarray:
     """Paint one picture of the semantics.
 
     Args:
         semantics: axis name -> word, e.g. {"Noun": "dog", "Frequency": "two"}; missing axes take `DEFAULTS`.
         seed: chooses layout and the painting of the scene.
         codepoint: another OpenMoji glyph in place of the noun's.
+        places: where everything stands, in place of what frequency, density and seed say.
 
     Returns:
         uint8 (64, 64, 3), the same bytes for the same arguments, always.
@@ -287,7 +289,7 @@ def render(semantics: Mapping[str, str], seed: int, codepoint: str | None = None
             raise ValueError(f"the world cannot draw {word[axis]!r} as {axis}; it can draw {', '.join(map(repr, legal))}")
     rng = np.random.default_rng(seed)
     style, verb = word["Style"], word["Verb"]
-    objects, people = _layout(word["Frequency"], word["Density"], rng)
+    objects, people = places or layout(word["Frequency"], word["Density"], rng)
     canvas = background(word["Scene"], int(rng.integers(VARIANTS)), style).astype(np.uint16)
     person = (VERBS[verb] if verb else PORTRAITS[word["Age"], word["Gender"]]) + TONES[word["Tone"]]
     for x, y, size in people:
