@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn import BatchNorm2d, Conv2d, Linear
 from torch.nn.functional import affine_grid, cross_entropy, grid_sample, interpolate
+from torch.nn.init import kaiming_normal_, zeros_
 from torchvision.models import resnet18
+from torchvision.models.resnet import BasicBlock
 from tqdm import tqdm
 
 MEAN, SPREAD = 118.0, 60.0  #: of ImageNet's pixels, roughly; one for all channels
@@ -26,23 +29,41 @@ class Recipe:
     rate: float = 0.2  #: peak learning rate
     decay: float = 1e-4  #: weight decay
     optimizer: str = "sgd"  #: "sgd", with Nesterov momentum 0.9, or "adamw", which needs fewer steps to begin to learn
+    width: int = 64  #: channels of the first stage; a ResNet-18 has 64
 
 
 RECIPES = {
     "paper": Recipe("cifar", 224, 200),  # the recipe of the code that the paper cites as [1]
-    "tiny": Recipe("imagenet", 48, 6, batch=16, crop=0.7, rate=2e-3, decay=0.05, optimizer="adamw"),
-    "smoke": Recipe("imagenet", 32, 1, batch=16, rate=2e-3, decay=0.05, optimizer="adamw"),
+    "tiny": Recipe("imagenet", 48, 20, batch=16, crop=0.85, rate=3e-3, decay=0.05, optimizer="adamw", width=16),
+    "smoke": Recipe("imagenet", 32, 2, batch=16, crop=0.85, rate=3e-3, decay=0.05, optimizer="adamw", width=16),
 }
 
 
-def network(classes: int, stem: str = "imagenet") -> torch.nn.Module:
-    """torchvision's ResNet-18, untrained; images (n, 3, height, width) to logits (n, classes)."""
+def network(classes: int, stem: str = "imagenet", width: int = 64) -> torch.nn.Module:
+    """torchvision's ResNet-18, untrained; images (n, 3, height, width) to logits (n, classes).
+
+    Args:
+        width: channels of the first stage, 64 in a ResNet-18; the later stages have 2, 4 and 8 times as many.
+    """
     if stem not in STEMS:
         raise ValueError(f"stem {stem!r} is not known; choose one of {', '.join(STEMS)}")
-    model = resnet18(num_classes=classes, zero_init_residual=True)
+    model = resnet18(num_classes=classes)
+    for name, full in [*model.named_modules()] if width != 64 else []:
+        if isinstance(full, Conv2d):
+            first = full.in_channels == 3
+            narrow = Conv2d(3 if first else full.in_channels * width // 64, full.out_channels * width // 64, full.kernel_size, full.stride,
+                            full.padding, bias=False)  # fmt: skip
+            kaiming_normal_(narrow.weight, mode="fan_out", nonlinearity="relu")
+            model.set_submodule(name, narrow)
+        elif isinstance(full, BatchNorm2d):
+            model.set_submodule(name, BatchNorm2d(full.num_features * width // 64))
+    model.fc = Linear(8 * width, classes)
+    for block in model.modules():
+        if isinstance(block, BasicBlock):  # each begins as the identity
+            zeros_(block.bn2.weight)
     if stem == "cifar":
-        model.conv1 = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False)
-        torch.nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+        model.conv1 = Conv2d(3, width, 3, padding=1, bias=False)
+        kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
         model.maxpool = torch.nn.Identity()
     return model
 
@@ -86,7 +107,7 @@ def train(pixels: np.ndarray, labels: np.ndarray, classes: int, recipe: Recipe, 
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = network(classes, recipe.stem).to(device, memory_format=torch.channels_last).train()
+        model = network(classes, recipe.stem, recipe.width).to(device, memory_format=torch.channels_last).train()
     decayed, plain = [p for p in model.parameters() if p.ndim > 1], [p for p in model.parameters() if p.ndim == 1]
     groups = [{"params": decayed, "weight_decay": recipe.decay}, {"params": plain, "weight_decay": 0}]
     if recipe.optimizer == "sgd":
@@ -132,3 +153,30 @@ def accuracy(predicted: Sequence[int], labels: Sequence[int]) -> float:
 def as_tensor(pixels: np.ndarray, device: str) -> torch.Tensor:
     """uint8 (n, height, width, 3) to float (n, 3, height, width), centred and scaled."""
     return torch.from_numpy(np.array(pixels)).to(device).permute(0, 3, 1, 2).float().sub(MEAN).div(SPREAD)
+
+
+def head(features: np.ndarray, labels: np.ndarray, classes: int, penalty: float = 1.0) -> np.ndarray:
+    """A linear classifier on frozen features by ridge regression to one-hot labels: a closed form, without steps or a seed.
+
+    Args:
+        features: (n, d); labels: (n,), 0 to classes - 1.
+        penalty: on the squared weights of standardised features, in multiples of d.
+
+    Returns:
+        Weights, float64 (d + 1, classes); the last row is the bias. See `decide`.
+    """
+    features = np.asarray(features, np.float64)
+    centre, spread = features.mean(0), features.std(0) + 1e-6
+    z, hot = (features - centre) / spread, np.eye(classes)[labels] - 1 / classes
+    ridge = penalty * z.shape[1]
+    if len(z) < z.shape[1]:
+        weights = z.T @ np.linalg.solve(z @ z.T + ridge * np.eye(len(z)), hot)
+    else:
+        weights = np.linalg.solve(z.T @ z + ridge * np.eye(z.shape[1]), z.T @ hot)
+    weights /= spread[:, None]
+    return np.vstack([weights, hot.mean(0) - centre @ weights])
+
+
+def decide(weights: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """The likeliest class of each row of features, (n, d), by the weights of `head`: int64 (n,)."""
+    return (features @ weights[:-1] + weights[-1]).argmax(1)

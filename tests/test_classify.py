@@ -82,3 +82,15 @@ def test_accuracy():
 def test_bad_labels_are_refused(labels):
     with pytest.raises(ValueError, match="cannot train 2 classes"):
         classify.train(np.zeros((2, 8, 8, 3), np.uint8), np.array(labels), 2, QUICK)
+
+
+@pytest.mark.parametrize("stem", classify.STEMS)
+def test_narrow_network_is_a_quarter_in_every_layer(stem):
+    full, narrow = classify.network(7, stem).state_dict(), classify.network(7, stem, width=16).state_dict()
+    assert list(full) == list(narrow)
+    for name in full:
+        for wide, slim in zip(full[name].shape, narrow[name].shape, strict=True):
+            assert slim == wide // 4 or slim == wide in (1, 3, 7), name
+    assert not any(narrow[f"layer{k}.{b}.bn2.weight"].any() for k in range(1, 5) for b in range(2)), "each block begins as the identity"
+    spread = narrow["layer4.1.conv2.weight"].std()
+    assert abs(spread / (2 / (9 * 128)) ** 0.5 - 1) < 0.02, "He's, by fan out"

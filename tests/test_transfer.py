@@ -1,0 +1,162 @@
+"""Table 2: the interval over seeds and pictures, the gate, wrong names, and what is trained and tested on."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rldf_utils import classify, clone, generate, paper, plan, results, transfer
+from rldf_utils import grammar as grammars
+
+FULL = grammars.load("full")
+
+
+def numbered(n: int, first: int, classes: int = 4) -> transfer.Data:
+    """n rows that can be told from all others."""
+    return np.arange(first, first + n)[:, None], np.arange(n) * classes // n
+
+
+def data() -> dict:
+    parts = {("real", "train"): numbered(8, 0), ("real", "own"): numbered(4, 50), ("real", "test"): numbered(8, 60)}
+    parts |= {("real", "sample"): numbered(4, 70)}
+    for k, kind in enumerate(("context", "all", "sampled", "plain")):
+        parts |= {(kind, "train"): numbered(8, 100 * (k + 1)), (kind, "own"): numbered(4, 100 * (k + 1) + 50)}
+    other = np.array([900, 901]), np.array([2, 2])
+    return parts | {("wrong", split): (other[0][:, None], other[1]) for split in ("train", "own")}
+
+
+def test_trainings_and_tests_hold_what_they_say():
+    sets, tests = transfer.trainings(data()), transfer.tests(data())
+    assert list(sets) == list(transfer.NAMES), "one order in all tables and figures"
+    assert sets["steps"][0].ravel().tolist() == [*range(100, 108), *range(8)]
+    assert sorted(sets["wrong"][0].ravel()) == [100, 101, 102, 103, 106, 107, 900, 901], "class 2 alone is replaced"
+    assert all((sets["wrong"][1] == 2) == (sets["wrong"][0].ravel() >= 900))
+    assert tests["steps"] is tests["context"] and tests["real"][0][0] == 50 and tests[transfer.TEST][0][0] == 60
+    assert {test for kind in sets for test in transfer.asked(kind)} == set(tests)
+    unseen = set(tests[transfer.TEST][0].ravel())
+    assert all(unseen.isdisjoint(pixels.ravel()) for pixels, _ in sets.values())
+
+
+def test_drawn_keeps_the_order_and_takes_no_more_than_there_are():
+    pixels, labels = transfer.drawn(numbered(20, 0), 5, np.random.default_rng(0))
+    assert len(labels) == 5 and (np.diff(pixels.ravel()) > 0).all()
+    assert transfer.drawn(numbered(3, 0), 5, np.random.default_rng(0))[0].ravel().tolist() == [0, 1, 2]
+
+
+def test_interval_covers_the_truth_over_new_seeds_and_new_pictures():
+    """Accuracies of logit: mean + seed + picture; the interval of one draw holds the mean over all seeds and all pictures."""
+    rng, covered, draws = np.random.default_rng(0), 0, 200
+
+    def logit(seeds, pictures):
+        return 1 / (1 + np.exp(-(0.5 + 0.3 * seeds[:, None] + pictures)))
+
+    truth = logit(rng.normal(size=400), rng.normal(size=4000)).mean()
+    labels = np.repeat(np.arange(4), 50)
+    for _ in range(draws):
+        hits = rng.random((5, 200)) < logit(rng.normal(size=5), rng.normal(size=200))
+        _, low, high = transfer.effect([(1, hits, labels, "")], rng, 300)
+        covered += low <= truth <= high
+    assert 0.88 <= covered / draws <= 1, f"{covered} of {draws}"
+
+
+def test_what_two_trainings_share_cancels():
+    """One test, the same seeds: where one is right wherever the other is, the difference is exact; of two tests it is not."""
+    rng = np.random.default_rng(0)
+    hits, labels = rng.random((4, 200)) < 0.5, np.repeat(np.arange(4), 50)
+    assert transfer.effect([(1, hits, labels, "a"), (-1, hits, labels, "a")], rng) == pytest.approx((0, 0, 0))
+    _, low, high = transfer.effect([(1, hits, labels, "a"), (-1, hits, labels, "b")], rng)
+    assert high - low > 0.1
+    _, low, high = transfer.effect([(1, hits, labels, "a")], rng)
+    assert 0.06 < (high - low) / 2 < 0.12, "1.96 root(1 / 4 / 200) = 0.07 if seeds did not share pictures"
+
+
+def hits_of(shares: dict[str, float], classes: int = 4) -> tuple[dict, dict]:
+    """Three seeds on 400 test pictures, right in the given shares; own validation 0.9 unless "<set> own" says other."""
+    rng, labels = np.random.default_rng(1), np.repeat(np.arange(classes), 400 // classes)
+    hits, truth = {}, {}
+    for kind in transfer.NAMES:
+        for test in transfer.asked(kind):
+            share = shares.get(kind, 0.5) if test == transfer.TEST else shares.get(f"{kind} own", 0.9)
+            hits["net", kind, test], truth[test] = rng.random((3, 400)) < share, labels
+    return hits, truth
+
+
+def answers(shares: dict[str, float]) -> pd.DataFrame:
+    hits, truth = hits_of(shares)
+    table = transfer.accuracies(hits, truth, np.random.default_rng(0))
+    found = transfer.answers(hits, truth, list(transfer.NAMES), [0], transfer.learnt(table, 4), np.random.default_rng(0))
+    return found.set_index("claim")
+
+
+def test_verdicts_follow_the_effects():
+    found = answers({"context": 0.7, "all": 0.3, "plain": 0.5, "sampled": 0.7, "real": 0.85, "steps": 0.85, "wrong": 0.5})
+    said = found["verdict"]
+    assert said["a gap from clone (context) to real pictures"] == "reproduced"
+    assert said["clone (context) beats plain names"] == said["inference axes cost: context beats all axes"] == "reproduced"
+    assert said["clone (all axes) beats plain names"] == said["clone + real, equal epochs: better than real alone"] == "contradicted"
+    assert said["wrong names cost, all classes"] == "reproduced"
+    assert found.loc["clone (context) beats plain names", "effect"] == pytest.approx(20, abs=5)
+    assert (found["low"].le(found["effect"]) & found["effect"].le(found["high"])).all()
+    assert found["times_n"].notna().eq(said == "undecided").all()
+
+
+def test_a_set_that_was_not_learnt_gets_no_verdict():
+    """With four classes three times chance is 75 %: 0.74 of its own is not enough, 0.9 is."""
+    found = answers({"plain own": 0.74, "plain": 0.1})["verdict"]
+    word = found["clone (context) beats plain names"]
+    assert word == "not testable here (needs own validation above 3 x chance: plain names)"
+    assert not found["clone (context) beats sampled sentences"].startswith("not testable")
+
+
+def test_layout_and_figure():
+    hits, truth = hits_of({"context": 0.7})
+    table = transfer.accuracies(hits, truth, np.random.default_rng(0))
+    layout = transfer.layout(table, "tiny")
+    assert layout["test"].tolist() == paper.table_2()["dataset"].tolist() and layout["paper: RLDF clone"][0] == "85.11"
+    value = hits["net", "context", transfer.TEST].mean() * 100
+    assert layout["tiny: clone (context)"][2].startswith(f"{value:.1f} (")
+    transfer.overview(table, 4)
+    with pytest.raises(ValueError, match="does not hold its estimate"):
+        transfer.overview(table.assign(low=table["accuracy"] + 1), 4)
+
+
+@pytest.fixture(scope="module")
+def context() -> pd.DataFrame:
+    nouns = [noun for noun in FULL.axes["Noun"][:40:8]]
+    classes = pd.DataFrame({"class_id": [f"c{k}" for k in range(5)], "noun": nouns})
+    recipe = dict(model="null", revision="", negative="", settings="{}")
+    return clone.plan(classes, FULL, {"train": 6, "val": 2}, recipe, draw=plan.sentences)
+
+
+def test_wrong_names_change_the_noun_and_nothing_else(context):
+    nouns = list(dict.fromkeys(context["noun"]))
+    rows = transfer.misnamed(context.assign(sha256="x"), FULL, nouns, share=0.4)
+    assert sorted(rows["class_id"].unique()) == ["c0", "c4"] and (rows["sha256"] == "").all()
+    assert set(rows["noun"]).isdisjoint(nouns) and rows["noun"].nunique() == 2
+    source = context.set_index("path").loc[rows["path"]].reset_index()
+    assert rows["seed"].tolist() == source["seed"].tolist()
+    before, after = clone.planned(source, FULL), clone.planned(rows, FULL)
+    assert (before.drop(columns="Noun") == after.drop(columns="Noun")).all(axis=None)
+    assert after["Noun"].tolist() == rows["noun"].tolist()
+    assert transfer.misnamed(context, FULL, nouns, share=0.01)["class_id"].nunique() == 1, "one at least"
+
+
+def test_read_knows_the_labels_of_a_folder_that_lacks_classes(tmp_path, monkeypatch):
+    monkeypatch.setattr("rldf_utils.imagenet.CACHE", tmp_path / "cache" / "images")
+    for split, class_id, value in (("val", "b", 10), ("test", "b", 20), ("test", "a", 30)):
+        results.write(tmp_path / split / class_id / "0.png", generate.png(np.full((8, 8, 3), value, np.uint8)))
+    pixels, labels = transfer.read([tmp_path / "val", tmp_path / "test"], 8, ["a", "b"])
+    assert labels.tolist() == [1, 0, 1] and pixels[:, 0, 0, 0].tolist() == [10, 30, 20]
+
+
+def test_head_is_the_ridge_and_both_forms_agree():
+    """scikit-learn's own on standardised features; and the dual form (n < d) gives what the primal gives."""
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(2, 3, (60, 20)), rng.integers(3, size=60)
+    x[np.arange(60), labels] += 4
+    weights = classify.head(x, labels, 3, penalty=0.1)
+    z, hot = (x - x.mean(0)) / (x.std(0) + 1e-6), np.eye(3)[labels]
+    theirs = np.linalg.lstsq(np.vstack([z, np.sqrt(2.0) * np.eye(20)]), np.vstack([hot - hot.mean(0), np.zeros((20, 3))]), rcond=None)[0]
+    assert np.allclose(x @ weights[:-1] + weights[-1] + 1 / 3, z @ theirs + hot.mean(0))
+    wide = np.hstack([x, np.zeros((60, 100))])
+    assert np.allclose(classify.head(wide, labels, 3, penalty=0.1 / 6)[:20], weights[:-1])
+    assert classify.accuracy(classify.decide(weights, x), labels) > 0.8
