@@ -34,7 +34,7 @@ class Recipe:
 
 RECIPES = {
     "paper": Recipe("cifar", 224, 200),  # the recipe of the code that the paper cites as [1]
-    "tiny": Recipe("imagenet", 40, 20, batch=16, crop=0.85, rate=3e-3, decay=0.05, optimizer="adamw", width=16),
+    "tiny": Recipe("imagenet", 40, 20, batch=32, crop=0.85, rate=6e-3, decay=0.05, optimizer="adamw", width=16),
     "smoke": Recipe("imagenet", 32, 2, batch=16, crop=0.85, rate=3e-3, decay=0.05, optimizer="adamw", width=16),
 }
 

@@ -110,7 +110,7 @@ def asked(kind: str) -> list[str]:
     return list(dict.fromkeys((f"{kind}, training", kind, SAMPLE, TEST, "plain")))
 
 
-def effect(terms: Sequence[Term], rng: np.random.Generator, draws: int = 2000) -> tuple[float, float, float]:
+def effect(terms: Sequence[Term], rng: np.random.Generator, draws: int = 1000) -> tuple[float, float, float]:
     """A signed sum of mean accuracies, and its 95 % interval over seeds and pictures together.
 
     A crossed bootstrap (Owen, 2007): seeds are drawn, the same ones for all terms, and pictures, within their class, the same
