@@ -34,7 +34,7 @@ class Recipe:
 
 RECIPES = {
     "paper": Recipe("cifar", 224, 200),  # the recipe of the code that the paper cites as [1]
-    "tiny": Recipe("imagenet", 40, 20, batch=32, crop=0.85, rate=6e-3, decay=0.05, optimizer="adamw", width=16),
+    "tiny": Recipe("imagenet", 40, 26, batch=32, crop=0.9, rate=6e-3, decay=0.02, optimizer="adamw", width=16),
     "smoke": Recipe("imagenet", 32, 2, batch=16, crop=0.85, rate=3e-3, decay=0.05, optimizer="adamw", width=16),
 }
 
@@ -94,7 +94,7 @@ def train(pixels: np.ndarray, labels: np.ndarray, classes: int, recipe: Recipe, 
     """A ResNet-18 trained from nothing.
 
     Args:
-        pixels: uint8 (n, height, width, 3), may be mapped from disk; labels: (n,), 0 to classes - 1.
+        pixels: uint8 (n, height, width, 3), may be mapped from disk, or `transfer.Rows`; labels: (n,), 0 to classes - 1.
         seed: of weights, order and crops.
         progress: label of a progress bar; None shows none.
 

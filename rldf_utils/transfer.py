@@ -1,6 +1,7 @@
 """Table 2: classifiers that are trained on one set of pictures and tested on others, the questions as paired effects, the figure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
@@ -18,9 +19,31 @@ TEST = "real test"  #: real pictures that no training saw: the test of every que
 SAMPLE = "real sample"  #: of the real training pictures
 PAPER = {"Validation Set (Our clone)": None, "ImageNet100 (Random Sample)": SAMPLE, "ImageNet100 (Validation Set)": TEST,
          "Generated IN100 [19]": "plain"}  #: the paper's tests -> ours; None: each set's own  # fmt: skip
-Data = tuple[np.ndarray, np.ndarray]  #: pictures (n, size, size, 3) or features (n, d), and labels (n,)
+Data = tuple["np.ndarray | Rows", np.ndarray]  #: pictures (n, size, size, 3) or features (n, d), and labels (n,)
 Hits = Mapping[tuple[str, str, str], np.ndarray]  #: (classifier, trained on, test) -> which were right: bool (seeds, pictures)
 Term = tuple[float, np.ndarray, np.ndarray, str]  #: sign, hits (seeds, pictures), labels (pictures,), name of the test
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of several arrays, read when they are asked for: at paper scale the pictures lie on disk and do not fit into memory."""
+
+    parts: tuple[np.ndarray, ...]
+    where: np.ndarray  #: (n, 2): number of the part, and of the row in it
+
+    def __len__(self) -> int:
+        return len(self.where)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        where = self.where[rows]
+        found = np.empty((len(where), *self.parts[0].shape[1:]), self.parts[0].dtype)
+        for number in np.unique(where[:, 0]):
+            here = where[:, 0] == number
+            found[here] = self.parts[number][where[here, 1]]
+        return found
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self.parts[number][row] for number, row in self.where)
 
 
 def misnamed(manifest: pd.DataFrame, grammar: Grammar, nouns: Sequence[str], share: float = 0.3) -> pd.DataFrame:
@@ -56,7 +79,7 @@ def misnamed(manifest: pd.DataFrame, grammar: Grammar, nouns: Sequence[str], sha
 
 
 def read(roots: Sequence[Path], size: int, ids: Sequence[str]) -> Data:
-    """Pictures, uint8 (n, size, size, 3), and labels of folders of one folder per class; a single folder is mapped from disk.
+    """Pictures, uint8 (n, size, size, 3), and labels of folders of one folder per class, mapped from disk.
 
     Args:
         ids: class ids in the order of their labels; a folder may lack some.
@@ -65,24 +88,33 @@ def read(roots: Sequence[Path], size: int, ids: Sequence[str]) -> Data:
     for root in roots:
         pixels, labels, names = imagenet.arrays(root, size, [i for i in ids if (root / i).is_dir()])
         parts.append((pixels, np.searchsorted(ids, names)[labels]))
-    return parts[0] if len(parts) == 1 else joined(*parts)
+    return joined(*parts)
 
 
-def joined(*parts: Data) -> Data:
+def joined(*sets: Data) -> Data:
     """Several sets as one."""
-    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+    parts, where = (), []
+    for x, _ in sets:
+        rows = x if isinstance(x, Rows) else Rows((x,), np.stack([np.zeros(len(x), int), np.arange(len(x))], 1))
+        where.append(rows.where + [len(parts), 0])
+        parts += rows.parts
+    return Rows(parts, np.concatenate(where)), np.concatenate([labels for _, labels in sets])
+
+
+def taken(data: Data, rows: np.ndarray) -> Data:
+    """The rows of a set that are numbered, or True."""
+    (x, labels), rows = joined(data), np.arange(len(data[1]))[rows]
+    return Rows(x.parts, x.where[rows]), labels[rows]
 
 
 def replaced(data: Data, by: Data) -> Data:
     """A set in which the classes of another hold that one's pictures."""
-    kept = ~np.isin(data[1], by[1])
-    return joined((data[0][kept], data[1][kept]), by)
+    return joined(taken(data, ~np.isin(data[1], by[1])), by)
 
 
 def drawn(data: Data, n: int, rng: np.random.Generator) -> Data:
     """n rows of a set, in its order; all of them if it has no more."""
-    part = np.sort(rng.permutation(len(data[1]))[:n])
-    return data if n >= len(data[1]) else (data[0][part], data[1][part])
+    return taken(data, np.sort(rng.permutation(len(data[1]))[:n]))
 
 
 def trainings(data: Mapping[tuple[str, str], Data]) -> dict[str, Data]:

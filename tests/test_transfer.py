@@ -10,6 +10,10 @@ from rldf_utils import grammar as grammars
 FULL = grammars.load("full")
 
 
+def values(data: transfer.Data) -> list[int]:
+    return data[0][:].ravel().tolist()
+
+
 def numbered(n: int, first: int, classes: int = 4) -> transfer.Data:
     """n rows that can be told from all others."""
     return np.arange(first, first + n)[:, None], np.arange(n) * classes // n
@@ -27,19 +31,30 @@ def data() -> dict:
 def test_trainings_and_tests_hold_what_they_say():
     sets, tests = transfer.trainings(data()), transfer.tests(data())
     assert list(sets) == list(transfer.NAMES), "one order in all tables and figures"
-    assert sets["steps"][0].ravel().tolist() == [*range(100, 108), *range(8)]
-    assert sorted(sets["wrong"][0].ravel()) == [100, 101, 102, 103, 106, 107, 900, 901], "class 2 alone is replaced"
-    assert all((sets["wrong"][1] == 2) == (sets["wrong"][0].ravel() >= 900))
-    assert tests["steps"] is tests["context"] and tests["real"][0][0] == 50 and tests[transfer.TEST][0][0] == 60
+    assert values(sets["steps"]) == [*range(100, 108), *range(8)]
+    assert sorted(values(sets["wrong"])) == [100, 101, 102, 103, 106, 107, 900, 901], "class 2 alone is replaced"
+    assert all((sets["wrong"][1] == 2) == (np.array(values(sets["wrong"])) >= 900))
+    assert tests["steps"] is tests["context"] and values(tests["real"])[0] == 50 and values(tests[transfer.TEST])[0] == 60
     assert {test for kind in sets for test in transfer.asked(kind)} == set(tests)
-    unseen = set(tests[transfer.TEST][0].ravel())
-    assert all(unseen.isdisjoint(pixels.ravel()) for pixels, _ in sets.values())
+    unseen = set(values(tests[transfer.TEST]))
+    assert all(unseen.isdisjoint(values(part)) for part in sets.values())
 
 
 def test_drawn_keeps_the_order_and_takes_no_more_than_there_are():
     pixels, labels = transfer.drawn(numbered(20, 0), 5, np.random.default_rng(0))
-    assert len(labels) == 5 and (np.diff(pixels.ravel()) > 0).all()
-    assert transfer.drawn(numbered(3, 0), 5, np.random.default_rng(0))[0].ravel().tolist() == [0, 1, 2]
+    assert len(labels) == 5 and (np.diff(pixels[:].ravel()) > 0).all()
+    assert values(transfer.drawn(numbered(3, 0), 5, np.random.default_rng(0))) == [0, 1, 2]
+
+
+def test_rows_are_those_of_the_arrays_put_together():
+    """Joined, taken and joined again, against NumPy; nothing is read before it is asked for."""
+    (a, la), (b, lb) = numbered(6, 0), numbered(5, 100)
+    x, labels = transfer.joined(transfer.taken(transfer.joined((a, la), (b, lb)), np.arange(11) % 3 > 0), (a, la))
+    whole = np.concatenate([np.concatenate([a, b])[np.arange(11) % 3 > 0], a])
+    assert (x[:] == whole).all() and (np.stack(list(x)) == whole).all() and len(x) == len(labels) == len(whole)
+    rows = np.array([12, 0, 5, 5])
+    assert (x[rows] == whole[rows]).all() and (x[3:7] == whole[3:7]).all()
+    assert all(any(part is array for array in (a, b)) for part in x.parts)
 
 
 def test_interval_covers_the_truth_over_new_seeds_and_new_pictures():
@@ -145,7 +160,7 @@ def test_read_knows_the_labels_of_a_folder_that_lacks_classes(tmp_path, monkeypa
     for split, class_id, value in (("val", "b", 10), ("test", "b", 20), ("test", "a", 30)):
         results.write(tmp_path / split / class_id / "0.png", generate.png(np.full((8, 8, 3), value, np.uint8)))
     pixels, labels = transfer.read([tmp_path / "val", tmp_path / "test"], 8, ["a", "b"])
-    assert labels.tolist() == [1, 0, 1] and pixels[:, 0, 0, 0].tolist() == [10, 30, 20]
+    assert labels.tolist() == [1, 0, 1] and pixels[:][:, 0, 0, 0].tolist() == [10, 30, 20]
 
 
 def test_head_is_the_ridge_and_both_forms_agree():
