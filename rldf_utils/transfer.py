@@ -243,6 +243,17 @@ def answers(hits: Hits, truth: Mapping[str, np.ndarray], kinds: Sequence[str], w
     return pd.DataFrame(rows, columns=columns).astype({"times_n": "Int64"})
 
 
+def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of `answers` to be read: one row per claim, the classifiers side by side."""
+    parts = {"smallest": table.groupby("claim", sort=False)["smallest"].first()}
+    for classifier, part in table.groupby("classifier", sort=False):
+        part = part.set_index("claim")
+        parts[classifier] = pd.Series({r.Index: f"{r.effect:+.1f} ({r.low:+.1f} to {r.high:+.1f})" for r in part.itertuples()})
+        more = part["times_n"].map(lambda more: "" if pd.isna(more) else f" (n x {more:,})")
+        parts[f"{classifier}, verdict"] = part["verdict"] + more
+    return pd.DataFrame(parts).loc[parts["smallest"].index].fillna("")
+
+
 def layout(table: pd.DataFrame, scale: str) -> pd.DataFrame:
     """Table 2 as in the paper, one row per test: the paper's number, then ours with 95 % intervals, one column per training set.
 

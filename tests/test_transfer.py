@@ -112,6 +112,9 @@ def test_verdicts_follow_the_effects():
     assert found.loc["clone (context) beats plain names", "effect"] == pytest.approx(20, abs=5)
     assert (found["low"].le(found["effect"]) & found["effect"].le(found["high"])).all()
     assert found["times_n"].notna().eq(said == "undecided").all()
+    shown = transfer.side_by_side(found.reset_index())
+    assert shown.index.tolist() == found.index.tolist() and shown["net, verdict"].str.startswith(tuple(said.unique())).all()
+    assert shown["net"].iloc[4].startswith(f"{found['effect'].iloc[4]:+.1f} (")
 
 
 def test_a_set_that_was_not_learnt_gets_no_verdict():
@@ -136,7 +139,7 @@ def test_layout_and_figure():
 
 @pytest.fixture(scope="module")
 def context() -> pd.DataFrame:
-    nouns = [noun for noun in FULL.axes["Noun"][:40:8]]
+    nouns = list(FULL.axes["Noun"][:5])  # the next noun is mostly a class too
     classes = pd.DataFrame({"class_id": [f"c{k}" for k in range(5)], "noun": nouns})
     recipe = dict(model="null", revision="", negative="", settings="{}")
     return clone.plan(classes, FULL, {"train": 6, "val": 2}, recipe, draw=plan.sentences)
