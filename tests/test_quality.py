@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from rldf_utils import generate, grammar, perceive
-from rldf_utils.tiny import counting, judge, networks, quality, sampling, train, world
+from rldf_utils.tiny import judge, networks, quality, sampling, train, world
 
 
 @pytest.fixture(scope="module")
@@ -62,20 +62,14 @@ def test_the_captioner_names_the_noun(plain):
     assert np.mean([quality.named(caption) == w["Noun"] for caption, w in zip(captions, wanted, strict=True)]) >= 0.85
 
 
-@pytest.mark.parametrize("name", networks.RECIPES)
-def test_judge_and_second_counter_agree_with_the_golden_set(name):
-    golden = quality.golden().query("model == @name")
-    assert len(golden) >= 100, "a hundred pictures of each model, counted by looking"
-    pictures = quality.redraw(generate.Diffusers(name), golden)
-    wanted = [sampling.FULL.decode(sampling.FULL.parse(prompt)) for prompt in golden["prompt"]]
-    for found in (quality.numbers(judge.Judge(), pictures), counting.count(pictures, wanted)):
-        assert (found[:, 0] == golden["objects"]).mean() >= 0.9 and (found[:, 1] == golden["people"]).mean() >= 0.9
+def test_judge_and_second_counter_agree_with_the_golden_set():
+    found = quality.count_golden(quality.counters(judge.Judge()), generate.Diffusers)
+    assert (found["n"] >= 200).all() and (found["share"] >= 0.92).all()
 
 
 def test_the_judge_counts_whatever_the_size():
-    pictures, _, layouts = quality.crowds(np.random.default_rng(3), 400)
-    found = quality.by_size(quality.numbers(judge.Judge(), pictures), layouts)
-    assert sum(right for row in found.values() for right, _ in row.values()) >= 0.97 * 800
+    found = quality.count_crowds(np.random.default_rng(3), 400, quality.counters(judge.Judge())).query("model == 'judge'")
+    assert found["right"].sum() >= 0.97 * found["n"].sum()
 
 
 # How it is counted.
@@ -113,6 +107,27 @@ def test_a_number_is_right_if_it_is_the_sentences():
     assert rows["people"] == (2, 4) and rows["people: many"] == (1, 2) and rows["people: no"] == (0, 1)
 
 
+
+
+def test_both_counters_are_asked_and_compared():
+    eyes = {eye: lambda pictures, wanted, n=n: np.array([[n, 0]] * len(wanted)) for eye, n in zip(quality.COUNTERS, (1, 2), strict=True)}
+    wanted = [{"Frequency": "one", "Density": "no"}] * 3
+    found = quality.count_drawn(np.zeros((3, 64, 64, 3), np.uint8), wanted, eyes, "m", "t").set_index(["on", "axis"])["share"]
+    assert found["t, counted by the judge", "objects"] == 1 and found["t, counted by the second counter", "objects"] == 0
+    assert found["t, both count the same", "objects"] == 0 and found["t, both count the same", "people"] == 1
+
+
+def test_a_title_says_what_is_seen_instead():
+    wanted = [sampling.PLAIN | {"Noun": "dog", "Scene": "a park"}] * 2
+    titles, right = quality.titles(wanted, [wanted[0], wanted[0] | {"Frequency": "two"}])
+    assert right == [0] and titles[1] == titles[0] + "\n[frequency: two]" and "dog" in titles[0]
+
+
+def test_every_panel_of_the_figure_shows_both_counters():
+    rows = [judge.table({"objects: one": (9, 10), "people: no": (10, 10)}, model=name, on=f"t, counted by the {eye}")
+            for name in networks.RECIPES for eye in quality.COUNTERS]  # fmt: skip
+    figure = quality.figure_counts(pd.concat(rows), ["t"])
+    assert [len(ax.containers) for ax in figure.axes] == [2, 2]
 
 
 @pytest.mark.parametrize(("caption", "noun"), [
@@ -172,3 +187,4 @@ def test_copies_of_training_pictures_are_nearer_to_training_than_to_what_comes_n
     copies = train.diffusion_renders(recipe, 1)[1].numpy()[:5]
     for found in quality.nearest(copies, recipe, judge.Judge(), sets=4).values():
         assert found.shape == (4,) and found[0] < 1e-2 < found[1:].min()
+    assert quality.memorised("m", copies, recipe, judge.Judge(), 4, 128)["p"].tolist() == [0.25, 0.25]

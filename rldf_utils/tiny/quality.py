@@ -1,8 +1,11 @@
 """What the tiny models are worth: tests on sentences and seeds that no training used, and the bars (notebook A1)."""
 
 import re
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -10,32 +13,34 @@ from tqdm import tqdm
 
 from rldf_utils.generate import TextToImage
 from rldf_utils.results import DATA
-from rldf_utils.tiny import world
-from rldf_utils.tiny.judge import Judge
+from rldf_utils.tiny import counting, world
+from rldf_utils.tiny.judge import Judge, table
 from rldf_utils.tiny.networks import RECIPES, Recipe
 from rldf_utils.tiny.sampling import FULL, HELD_OUT, crowd, prompt, sample_semantics, unseen
 from rldf_utils.tiny.train import diffusion_renders
 
 EYES = {"Noun": 0.99, "Scene": 0.99, "Frequency": 0.95, "Density": 0.93}
-COUNTERS = ("judge", "second counter")  #: who counts: `numbers` and `counting.count`
+COUNTERS = ("judge", "second counter")  #: see `counters`
+CONTEXTS = "100 nouns in random contexts"  #: the test of `contexts`
+Counter = Callable[[np.ndarray, Sequence[Mapping[str, str]]], np.ndarray]  #: pictures (n, 64, 64, 3), words -> int (n, 2): objects, people
 DRAWN = {"Noun": 0.90, "Scene": 0.97, **dict.fromkeys(("Frequency", "Density", "Verb", "Weather", "Time", "Style"), 0.80)}
 BARS = {
     ("judge", "fresh renders"): dict.fromkeys(FULL.axes, 0.90) | EYES,
     ("tiny-clip", "fresh renders, zero-shot"): {"Noun": 0.95, "Scene": 0.97, "Frequency": 0.80, "Density": 0.80},
     ("tiny-captioner", "fresh renders"): {"Noun": 0.90},
-    ("tiny-sd-v1", "100 nouns in random contexts"): DRAWN,
-    ("tiny-sd-v2", "100 nouns in random contexts"): {"Noun": 0.85},
+    ("tiny-sd-v1", CONTEXTS): DRAWN,
+    ("tiny-sd-v2", CONTEXTS): {"Noun": 0.85},
     ("tiny-clip", "crowds, zero-shot"): {"Frequency": 0.90, "Density": 0.90},
     **{(eye, "golden set"): {"objects": 0.92} for eye in COUNTERS},
     **{(eye, f"crowds, {size}"): dict.fromkeys(("objects", "people"), 0.98) for eye in COUNTERS
        for size in ("16 px", "24 px", "32 px", "mixed")},
     **{(name, f"{on}, counted by the {eye}"): {"objects": least} for eye in COUNTERS for name, on, least in (
-        ("tiny-sd-v1", "100 nouns in random contexts", 0.85), ("tiny-sd-v2", "100 nouns in random contexts", 0.80),
+        ("tiny-sd-v1", CONTEXTS, 0.85), ("tiny-sd-v2", CONTEXTS, 0.80),
         *((name, "base world", 0.95) for name in RECIPES))},
 }  #: (model, test) -> axis -> least share that makes the model good enough to believe in
 NEAR = 0.05
 PEERS = {
-    ("tiny-sd-v2", "100 nouns in random contexts"): (("tiny-sd-v1", "100 nouns in random contexts"), set(DRAWN) - {"Noun"}),
+    ("tiny-sd-v2", CONTEXTS): (("tiny-sd-v1", CONTEXTS), set(DRAWN) - {"Noun"}),
     **{(name, "unseen pairs"): ((name, "seen pairs"), {"Noun"}) for name in RECIPES},
 }  #: (model, test) -> another one that it may lie `NEAR` below, in these axes
 
@@ -110,10 +115,48 @@ def counted(found: np.ndarray, wanted: Sequence[Mapping[str, str]]) -> dict[str,
     return dict(sorted(rows.items()))
 
 
-def numbers(judge: Judge, pictures: np.ndarray) -> np.ndarray:
-    """What the judge counts, int (n, 2): objects and people."""
-    found = judge.choices(pictures)
-    return np.array([found["Frequency"], found["Density"]]).T
+def counters(judge: Judge) -> dict[str, Counter]:
+    """The two who count: the judge, and the one without a network, which is told what to look for."""
+
+    def judged(pictures: np.ndarray, wanted: Sequence[Mapping[str, str]]) -> np.ndarray:
+        found = judge.choices(pictures)
+        return np.array([found["Frequency"], found["Density"]]).T
+
+    return dict(zip(COUNTERS, (judged, counting.count), strict=True))
+
+
+def count_crowds(rng: np.random.Generator, count: int, eyes: Mapping[str, Counter]) -> pd.DataFrame:
+    """`judge.table` of each of the `counters` on `crowds`, apart for each size."""
+    pictures, wanted, layouts = crowds(rng, count)
+    rows = {eye: by_size(look(pictures, wanted), layouts) for eye, look in eyes.items()}
+    return pd.concat([table(right, model=eye, on=f"crowds, {size}") for eye in eyes for size, right in sorted(rows[eye].items())])
+
+
+def count_drawn(pictures: np.ndarray, wanted: Sequence[Mapping[str, str]], eyes: Mapping[str, Counter],
+                model: str, on: str) -> pd.DataFrame:  # fmt: skip
+    """`judge.table` of `counted` by each of the `counters`, and how often they agree (axis "objects", "people")."""
+    found = {eye: look(pictures, wanted) for eye, look in eyes.items()}
+    rows = [table(counted(numbers, wanted), model=model, on=f"{on}, counted by the {eye}") for eye, numbers in found.items()]
+    return pd.concat([*rows, table(_same(*found.values()), model=model, on=f"{on}, both count the same")])
+
+
+def count_golden(eyes: Mapping[str, Counter], load: Callable[[str], TextToImage], most: int | None = None) -> pd.DataFrame:
+    """`judge.table` of each of the `counters` on the `golden` set of all models together.
+
+    Args:
+        load: name of a model -> the model.
+        most: pictures of each model, the first ones; None for all.
+    """
+    parts = [part[:most] for _, part in golden().groupby("model")]
+    pictures = np.concatenate([redraw(load(part["model"].iloc[0]), part) for part in parts])
+    rows = pd.concat(parts)
+    wanted = [FULL.decode(FULL.parse(sentence)) for sentence in rows["prompt"]]
+    there = rows[["objects", "people"]].to_numpy()
+    return pd.concat([table(_same(look(pictures, wanted), there), model=eye, on="golden set") for eye, look in eyes.items()])
+
+
+def _same(found: np.ndarray, there: np.ndarray) -> dict[str, tuple[int, int]]:
+    return {what: (int(k), len(found)) for what, k in zip(("objects", "people"), (found == there).sum(0), strict=True)}
 
 
 def golden() -> pd.DataFrame:
@@ -176,3 +219,48 @@ def nearest(pictures: np.ndarray, recipe: Recipe, judge: Judge, sets: int) -> di
             gaps = torch.cdist(ours[space], torch.from_numpy(embed(images)).double())  # in single precision a copy is not at 0
             means[space].append(gaps.min(1).values.mean().item())
     return {space: np.array(found) for space, found in means.items()}
+
+
+def memorised(name: str, pictures: np.ndarray, recipe: Recipe, judge: Judge, sets: int, images: int) -> pd.DataFrame:
+    """`nearest` as a table, one row a space; p: the share of the batches to which the pictures are as near as to training's.
+
+    `images`: pictures that training saw, of which one batch is looked at.
+    """
+    return pd.DataFrame([
+        {"model": name, "space": space, "training": means[0], "next, least": means[1:].min(), "next, mean": means[1:].mean(),
+         "next, most": means[1:].max(), "p": (means <= means[0]).mean(), "share of training": recipe.batch / images}
+        for space, means in nearest(pictures, replace(recipe, steps=images // recipe.batch), judge, sets).items()
+    ])  # fmt: skip
+
+
+def titles(wanted: Sequence[Mapping[str, str]], judged: Sequence[Mapping[str, str]], width: int = 22) -> tuple[list[str], list[int]]:
+    """What stands over pictures: the sentence, and what the judge sees instead where an axis is wrong; and which are all right."""
+    out, right = [], []
+    for k, (words, seen) in enumerate(zip(wanted, judged, strict=True)):
+        wrong = [axis for axis in FULL.axes if axis in world.visible(words) and seen[axis] != words[axis]]
+        seen_instead = "; ".join(f"{axis.lower()}: {seen[axis] or 'plain'}" for axis in wrong)
+        texts = [prompt(dict(words)), *([f"[{seen_instead}]"] if wrong else [])]
+        out.append("\n".join(textwrap.fill(text, width) for text in texts))
+        right += [] if wrong else [k]
+    return out, right
+
+
+def figure_counts(measured: pd.DataFrame, tests: Sequence[str]) -> plt.Figure:
+    """Share of exact numbers for each word, with intervals; one panel a model and test, one colour a counter.
+
+    `measured`: with the rows of `count_drawn`.
+    """
+    panels = [(name, on) for on in tests for name in RECIPES]
+    words = [f"objects: {word}" for word in FULL.axes["Frequency"]] + [f"people: {word}" for word in FULL.axes["Density"]]
+    figure, axes = plt.subplots(1, len(panels), figsize=(2.7 * len(panels), 2.8), sharey=True)
+    for ax, (name, on) in zip(axes, panels, strict=True):
+        for shift, eye, color in zip((-0.12, 0.12), COUNTERS, ("#0072b2", "#d55e00"), strict=True):
+            part = measured[(measured["model"] == name) & (measured["on"] == f"{on}, counted by the {eye}")].set_index("axis")
+            part = part.reindex(words)
+            error = part["share"] - part["low"], part["high"] - part["share"]
+            ax.errorbar(np.arange(len(part)) + shift, part["share"], error, fmt="o", ms=4, color=color, label=eye)
+        ax.set_xticks(range(len(words)), words, rotation=90)
+        ax.set(title=f"{name}\n{on}", ylim=(0, 1.03))
+    axes[0].set_ylabel("exact number right")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
