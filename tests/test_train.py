@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from rldf_utils import results
-from rldf_utils.tiny import networks, sampling, train, world
+from rldf_utils.tiny import cards, fitting, judge, networks, sampling, train, world
 
 
 def test_every_word_is_one_token(tmp_path):
@@ -61,7 +61,7 @@ def test_with_nouns_every_other_family_differs_in_the_noun_alone():
 
 @pytest.mark.parametrize(("name", "passes"), [("tiny-sd-v1", True), ("tiny-sd-v2", False)])
 def test_noise_passes_a_network_that_is_to_predict_it_and_no_other(tmp_path, monkeypatch, name, passes):
-    monkeypatch.setattr(networks, "batch", lambda rng, size: (torch.rand(64, 3, 64, 64), None))
+    monkeypatch.setattr(networks, "renders", lambda rng, size: (torch.randint(0, 256, (64, 64, 64, 3)), None))
     pipe = networks.diffusion_model(tmp_path, networks.RECIPES[name])
     noise, prompts = torch.randn(16, 64, 8, 8), torch.randn(16, 32, networks.RECIPES[name].text)
     with torch.no_grad():
@@ -71,7 +71,7 @@ def test_noise_passes_a_network_that_is_to_predict_it_and_no_other(tmp_path, mon
 
 
 def test_schedule():
-    rates = [train.schedule(k, 1000, 1.0) for k in range(1000)]
+    rates = [fitting.schedule(k, 1000, 1.0) for k in range(1000)]
     assert rates[0] == 1 / 200 and max(rates) == 1 and rates[500] == 1 and rates[-1] == pytest.approx(1 / 500)
 
 
@@ -84,7 +84,7 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch, na
     trainer, options, _ = train.PLAN[name]
     options = options | {"steps": 4, "batch_size": 8}
     trainer(tmp_path / "whole", tmp_path / "whole.pt", **options)
-    real, calls = train._descend, []
+    real, calls = torch.nn.utils.clip_grad_norm_, []
 
     def dying(*arguments):
         calls.append(1)
@@ -92,14 +92,14 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch, na
             raise Killed
         return real(*arguments)
 
-    monkeypatch.setattr(train, "_descend", dying)
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", dying)
+    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0)
     with pytest.raises(Killed):
         trainer(tmp_path / "parts", tmp_path / "parts.pt", **options)
     assert torch.load(tmp_path / "parts.pt", weights_only=True)["step"] == 2
-    monkeypatch.setattr(train, "_descend", real)
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", real)
     again = trainer(tmp_path / "parts", tmp_path / "parts.pt", **options)
-    assert (again["steps"], again["images"], len(again["loss"])) == (4, 32, 4) and again == train.cost(tmp_path / "parts")
+    assert (again["steps"], again["images"], len(again["loss"])) == (4, 32, 4) and again == cards.cost(tmp_path / "parts")
     files = sorted((tmp_path / "whole").rglob("*.safetensors"))
     assert files
     for file in files:
@@ -107,20 +107,50 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch, na
         assert all(torch.equal(whole[key], parts[key]) for key in whole), file.name
 
 
-@pytest.mark.parametrize("name", ["judge", "tiny-sd-v2"])
-def test_a_training_goes_on_from_a_saved_model_with_new_data(tmp_path, name):
-    trainer, options, _ = train.PLAN[name]
-    options = options | {"batch_size": 8}
-    first = trainer(tmp_path / "first", tmp_path / "first.pt", **options | {"steps": 2})
-    second = trainer(tmp_path / "second", tmp_path / "second.pt", **options | {"steps": 5, "start": tmp_path / "first", "peak": 0.0})
-    assert (first["steps"], first["images"], first["rounds"]) == (2, 16, 1)
-    assert (second["steps"], second["images"], second["rounds"], len(second["loss"])) == (5, 40, 2, 5)
-    assert second["loss"][:2] == first["loss"] and torch.load(tmp_path / "second.pt", weights_only=True)["step"] == 3
-    assert not any(str(tmp_path) in file.read_text() for file in (tmp_path / "second").rglob("*.json")), "a path of this machine"
-    for file in (tmp_path / "first").rglob("*.safetensors"):
-        one, other = load_file(file), load_file(tmp_path / "second" / file.relative_to(tmp_path / "first"))
-        learned = [key for key in one if "running" not in key and "num_batches" not in key]
-        assert learned and all(torch.allclose(one[key], other[key], atol=1e-6) for key in learned), "at rate 0 nothing is learned anew"
+def test_batches_do_not_depend_on_who_makes_them():
+    """A worker makes step k's batch as this process does."""
+    data = train.partial(train.judge_batch, 0, 4)
+    loader = torch.utils.data.DataLoader(fitting._Steps(data), batch_size=None, sampler=range(3, 6), num_workers=1)
+    for k, batch in enumerate(loader, 3):
+        assert all(torch.equal(one, other) for one, other in zip(batch, data(k), strict=True))
+
+
+@pytest.mark.parametrize(("objects", "people"), [(0, 0), (3, 2), (7, 0), (4, 3), (9, 6)])
+def test_a_crowd_has_its_numbers_apart_on_the_lattice_at_sizes_that_do_not_tell(objects, people):
+    sizes = set()
+    for seed in range(60):
+        layout = sampling.crowd(np.random.default_rng(seed), objects, people)
+        taken = np.zeros((64, 64), int)
+        for x, y, edge in layout[0] + layout[1]:
+            assert x % 8 == y % 8 == 0 and x + edge <= 64 and y + edge <= 64
+            taken[y : y + edge, x : x + edge] += 1
+            sizes.add(edge)
+        assert (len(layout[0]), len(layout[1])) == (objects, people) and taken.max(initial=0) <= 1
+    assert objects + people == 0 or sizes >= ({16} if objects + people > 7 else {16, 24})
+
+
+def test_a_loosened_layout_has_the_words_numbers():
+    numbers = {word: set() for word in ("one", "two", "three", "many")}
+    for seed in range(200):
+        word = list(numbers)[seed % 4]
+        objects, people = sampling.loosened(np.random.default_rng(seed), {"Frequency": word, "Density": "two"})
+        numbers[word].add(len(objects))
+        assert len(people) == 2
+    assert numbers == {"one": {1}, "two": {2}, "three": {3}, "many": {5, 6, 7}}
+
+
+def test_labels_say_what_is_there_and_leave_out_what_does_not_show():
+    semantics = sampling.PLAIN | {"Noun": "dog", "Frequency": "two", "Density": "many", "Tone": "dark-skinned"}
+    row = dict(zip(judge.HEADS, judge.labels(semantics, 4, 0), strict=True))
+    assert (row["Frequency"], row["Density"], row["Tone"], row["Age"]) == (4, 0, -100, -100)
+    assert judge.HEADS["Noun"][row["Noun"]] == "dog"
+    row = dict(zip(judge.HEADS, judge.labels(semantics | {"Density": "no"}, 0, 3), strict=True))
+    assert (row["Frequency"], row["Density"], row["Noun"]) == (0, 3, -100) and judge.HEADS["Tone"][row["Tone"]] == "dark-skinned"
+
+
+def test_words_of_numbers():
+    assert [judge.word("Frequency", n) for n in (0, 1, 2, 3, 4, 5, 9)] == ["no", "one", "two", "three", "four", "many", "many"]
+    assert [judge.word("Density", n) for n in (0, 2, 3, 4, 6)] == ["no", "two", "three", "many", "many"]
 
 
 def test_no_unseen_pair_is_in_the_diffusion_models_training_and_one_in_ten_pairs_is_unseen():
@@ -132,6 +162,6 @@ def test_no_unseen_pair_is_in_the_diffusion_models_training_and_one_in_ten_pairs
 def test_the_shipped_models_are_those_of_the_plan_with_cards():
     assert sorted(folder.name for folder in results.MODELS.iterdir()) == sorted(train.PLAN)
     for name in train.PLAN:
-        card, cost = (results.MODELS / name / "README.md").read_text(), train.cost(results.MODELS / name)
+        card, cost = (results.MODELS / name / "README.md").read_text(), cards.cost(results.MODELS / name)
         assert f"{cost['images']:,} images seen" in card and cost["hardware"] in card and "CC BY-SA 4.0" in card
         assert cost["steps"] == train.PLAN[name][1]["steps"], "the shipped model is the plan's"

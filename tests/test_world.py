@@ -42,7 +42,7 @@ PINNED = {
     "silhouette in the rain": (
         {"Style": "a silhouette of", "Noun": "monkey", "Frequency": "three", "Weather": "in the rain"},
         5,
-        "5acfd43f2ba6e70595dde37847262ddcbac3aadab1aba5d3a7dcf31dbf503ab6",
+        "f5bb066548c059ffd2ea10d16315167b183c37587d2fe33de725ce7ceda3e771",
     ),
     "red icon at night": (
         {"Style": "a flat icon of", "Noun": "apple", "Colour": "red", "Time": "at night", "Verb": "running"},
@@ -123,7 +123,7 @@ def test_a_picture_can_be_written_to_without_harm():
     assert digest({}, 0) == PINNED["plain"][2]
 
 
-@pytest.mark.parametrize(("frequency", "density", "places"), [("one", "no", 3), ("two", "one", 4 * 3), ("three", "no", 4 * 8)])
+@pytest.mark.parametrize(("frequency", "density", "places"), [("one", "no", 3), ("two", "one", 4 * 3), ("three", "no", 4 * 2)])
 def test_seeds_give_every_place_in_every_painting(frequency, density, places):
     pictures = {digest({"Frequency": frequency, "Density": density}, seed) for seed in range(2000)}
     assert len(pictures) == places * world.VARIANTS
@@ -135,7 +135,7 @@ def test_layout(frequency, density):
     """Right numbers, on the lattice; objects in the lower half and people in the upper, none over its like."""
     numbers = set(), set()
     for seed in range(200):
-        objects, people = world._layout(frequency, density, np.random.default_rng(seed))
+        objects, people = world.layout(frequency, density, np.random.default_rng(seed))
         numbers[0].add(len(objects))
         numbers[1].add(len(people))
         assert all(v % 8 == 0 for place in objects + people for v in place)
@@ -159,14 +159,14 @@ def test_render_pastes_what_the_layout_says_on_the_lattice(monkeypatch, change):
     for seed, density in itertools.product(range(30), PEOPLE):
         pasted.clear()
         world.render(CROWD | {"Frequency": "two", "Density": density} | change, seed)
-        objects, people = world._layout("two", density, np.random.default_rng(seed))
+        objects, people = world.layout("two", density, np.random.default_rng(seed))
         if change == {"Age": "young"}:
             people = [(x, y + size - 16, 16) for x, y, size in people]
         assert pasted == people + objects, "objects come last, so in front"
 
 
 def test_an_object_is_drawn_where_the_layout_puts_it():
-    objects, _ = world._layout("one", "no", np.random.default_rng(7))
+    objects, _ = world.layout("one", "no", np.random.default_rng(7))
     (x, y, size) = objects[0]
     images = [world.render({"Noun": noun}, 7) for noun in ("banana", "dog")]
     rows, columns = np.nonzero((images[0] != images[1]).any(2))

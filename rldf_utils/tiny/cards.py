@@ -19,8 +19,9 @@ def record(folder: Path, losses: list[float], batch_size: int, seconds: float) -
     curve = np.array(losses[: len(losses) // width * width]).reshape(-1, width).mean(1)
     machine = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     what = {
-        "steps": len(losses), "images": len(losses) * batch_size, "hours": round(seconds / 3600, 3), "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {machine}", "loss": [round(float(v), 5) for v in curve],
+        "steps": len(losses), "images": len(losses) * batch_size, "hours": round(seconds / 3600, 3),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}", "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {machine}",
+        "loss": [round(float(v), 5) for v in curve],
     }  # fmt: skip
     (folder / "training.json").write_text(json.dumps(what) + "\n")
     return what
@@ -61,7 +62,7 @@ def write_card(folder: Path, what: str, measured: pd.DataFrame, more: Mapping[st
         lines += [
             "![contact sheet](contact_sheet.png)",
             "",
-            "Green frame: the judge sees all that the prompt, over the picture, asks for.",
+            "Green frame: the judge sees all that the prompt, over the picture, asks for; else brackets say what it sees instead.",
             "",
         ]
     (folder / "README.md").write_text("\n".join(lines))

@@ -59,7 +59,7 @@ class _Captured:
 def fit(
     data: Callable[[int], Batch], loss: Callable[..., torch.Tensor], model: torch.nn.Module, optimizer: torch.optim.Optimizer,
     rate: Callable[[int], float], steps: int, checkpoint: Path, note: str, average: torch.optim.swa_utils.AveragedModel | None = None,
-    workers: int = 0, capture: bool = True,
+    capture: bool = True,
 ) -> tuple[list[float], float]:  # fmt: skip
     """Descend the loss for `steps` steps, resuming from the checkpoint.
 
@@ -67,8 +67,7 @@ def fit(
         data: step number -> its batch; `loss` takes the batch, on the model's device.
         rate: step number -> learning rate.
         average: of the model over time, kept up with it.
-        workers: processes that make batches; 0 for this one.
-        capture: whether a GPU may run the step as a CUDA graph.
+        capture: whether a GPU, which other processes then make the batches for, may run the step as a CUDA graph.
 
     Returns:
         The losses, one a step, and the seconds spent, those before an interruption included.
@@ -81,6 +80,7 @@ def fit(
             thing.load_state_dict(saved[name])
         first, losses, before = saved["step"], saved["losses"], saved["seconds"]
     device = next(model.parameters()).device
+    workers = os.cpu_count() if device.type == "cuda" else 0
 
     def step(*batch: torch.Tensor) -> torch.Tensor:
         optimizer.zero_grad()

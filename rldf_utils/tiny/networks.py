@@ -64,8 +64,8 @@ class Recipe:
 
 
 RECIPES = {
-    "tiny-sd-v1": Recipe("epsilon", (128, 128), 128, 0, 29_900),
-    "tiny-sd-v2": Recipe("v_prediction", (96, 128), 96, 1, 12_000),
+    "tiny-sd-v1": Recipe("epsilon", (128, 128), 128, 0, 7700),
+    "tiny-sd-v2": Recipe("v_prediction", (96, 128), 96, 1, 7700),
 }
 
 

@@ -5,6 +5,7 @@ Every training is a pure function of (settings, step): step k draws its batch fr
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from rldf_utils.tiny.fitting import Batch, fit, schedule
 from rldf_utils.tiny.networks import RECIPES, Recipe, captioner_model, clip_model, diffusion_model
 from rldf_utils.tiny.sampling import HELD_OUT, SHARES, crowd, families, loosened, prompt, renders, sample_semantics, scaled
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # timm's Muon works in bfloat16 and takes no other wish; where a CPU has no instructions for it, a step then lasts seven times as long.
 muon.zeropower_via_newtonschulz = partial(muon.zeropower_via_newtonschulz, dtype=torch.float32)
 
@@ -41,8 +43,9 @@ def diffusion_batch(recipe: Recipe, k: int, tokenizer: CLIPTokenizer) -> Batch:
     return images, ids, noise, torch.from_numpy(rng.integers(0, 1000, recipe.batch))
 
 
-def train_diffusion(folder: Path, checkpoint: Path, recipe: Recipe, steps: int, peak: float = 4e-3, device: str = "cpu",
-                    workers: int = 0) -> dict:  # fmt: skip
+def train_diffusion(
+    folder: Path, checkpoint: Path, recipe: Recipe, steps: int, batch_size: int = 256, peak: float = 4e-3, device: str = DEVICE
+) -> dict:
     """Train a tiny Stable Diffusion on renders and save it, fp16, as a diffusers folder.
 
     Whatever the network predicts, the error is that of the clean latents it implies, weighted by v prediction's 1 + SNR,
@@ -50,6 +53,7 @@ def train_diffusion(folder: Path, checkpoint: Path, recipe: Recipe, steps: int, 
 
     Returns its `record`.
     """
+    recipe = replace(recipe, batch=batch_size)
     pipe = diffusion_model(folder, recipe)
     unet, text = pipe.unet.to(device, memory_format=torch.channels_last), pipe.text_encoder.to(device)
     vae = pipe.vae.to(device)
@@ -68,7 +72,7 @@ def train_diffusion(folder: Path, checkpoint: Path, recipe: Recipe, steps: int, 
 
     data = partial(diffusion_batch, recipe, tokenizer=pipe.tokenizer)
     losses, seconds = fit(data, loss, train, _muon(train, peak), partial(schedule, steps=steps, peak=peak), steps, checkpoint,
-                          folder.name, average, workers)  # fmt: skip
+                          folder.name, average)  # fmt: skip
     train.load_state_dict(average.module.state_dict())
     pipe.unet, pipe.text_encoder = unet.eval(), text.eval()
     pipe.to("cpu")
@@ -100,13 +104,15 @@ def judge_batch(seed: int, size: int, k: int) -> Batch:
     return torch.from_numpy(np.stack(images)), torch.tensor(labels)
 
 
-def train_judge(folder: Path, checkpoint: Path, steps: int, batch_size: int = 256, peak: float = 3e-3, seed: int = 0,
-                device: str = "cpu", workers: int = 0) -> dict:  # fmt: skip
+def train_judge(
+    folder: Path, checkpoint: Path, steps: int, batch_size: int = 256, peak: float = 3e-3, seed: int = 0, device: str = DEVICE
+) -> dict:
     """Train the judge on renders: one cross-entropy for each axis, over the pictures in which it shows, summed; save it.
 
-    Returns its `record`.
+    The rate decays to zero twice, the second time from a third of the peak, over the last 4 of 19 steps. Returns its `record`.
     """
     torch.manual_seed(seed)
+    again = steps * 15 // 19
     model = judge.network(judge.HEADS).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), peak, weight_decay=0.05)
 
@@ -114,8 +120,10 @@ def train_judge(folder: Path, checkpoint: Path, steps: int, batch_size: int = 25
         parts = model(scaled(images)).split([len(words) for words in judge.HEADS.values()], dim=1)
         return sum(F.cross_entropy(part, column, reduction="sum") for part, column in zip(parts, labels.T, strict=True)) / batch_size
 
-    losses, seconds = fit(partial(judge_batch, seed, batch_size), loss, model, optimizer, partial(schedule, steps=steps, peak=peak),
-                          steps, checkpoint, "judge", workers=workers)  # fmt: skip
+    def rate(k: int) -> float:
+        return schedule(k - again, steps - again, peak / 3, warmup=50, decay=0.9) if k >= again else schedule(k, again, peak)
+
+    losses, seconds = fit(partial(judge_batch, seed, batch_size), loss, model, optimizer, rate, steps, checkpoint, "judge")
     folder.mkdir(parents=True, exist_ok=True)
     save_file(_halves(model), folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({"heads": judge.HEADS}, indent=1) + "\n")
@@ -140,8 +148,9 @@ def clip_batch(seed: int, size: int, late: int, k: int, tokenize: Callable) -> B
     return torch.from_numpy(images), tokenize(texts), same
 
 
-def train_clip(folder: Path, checkpoint: Path, steps: int, batch_size: int = 256, peak: float = 2e-3, seed: int = 0, device: str = "cpu",
-               workers: int = 0) -> dict:  # fmt: skip
+def train_clip(
+    folder: Path, checkpoint: Path, steps: int, batch_size: int = 256, peak: float = 2e-3, seed: int = 0, device: str = DEVICE
+) -> dict:
     """Train a small open_clip model on renders and their sentences; save it. Returns its `record`.
 
     The loss is contrastive; equal sentences in a batch are all right answers. The last three sevenths of the steps are about nouns.
@@ -162,7 +171,7 @@ def train_clip(folder: Path, checkpoint: Path, steps: int, batch_size: int = 256
         return schedule(k - late, steps - late, peak) if k >= late else schedule(k, late, peak)
 
     losses, seconds = fit(partial(clip_batch, seed, batch_size, late, tokenize=tokenize), loss, model, optimizer, rate, steps, checkpoint,
-                          "tiny-clip", workers=workers)  # fmt: skip
+                          "tiny-clip")  # fmt: skip
     save_file(_halves(model), folder / "open_clip_model.safetensors")
     return record(folder, losses, batch_size, seconds)
 
@@ -176,8 +185,9 @@ def captioner_batch(seed: int, size: int, k: int, tokenizer: CLIPTokenizer) -> B
     return torch.from_numpy(np.stack(images)), tokens.input_ids, tokens.attention_mask
 
 
-def train_captioner(folder: Path, checkpoint: Path, steps: int, batch_size: int = 128, peak: float = 2e-3, seed: int = 0,
-                    device: str = "cpu", workers: int = 0) -> dict:  # fmt: skip
+def train_captioner(
+    folder: Path, checkpoint: Path, steps: int, batch_size: int = 128, peak: float = 2e-3, seed: int = 0, device: str = DEVICE
+) -> dict:
     """Train a small BLIP to write a render's sentence, and save it, fp16, in transformers' format. Returns its `record`."""
     tokenizer, model = captioner_model(folder, seed)
     model = model.to(device).train()
@@ -186,7 +196,7 @@ def train_captioner(folder: Path, checkpoint: Path, steps: int, batch_size: int 
         return model(pixel_values=scaled(images), input_ids=ids, attention_mask=mask, labels=ids.masked_fill(mask == 0, -100)).loss
 
     losses, seconds = fit(partial(captioner_batch, seed, batch_size, tokenizer=tokenizer), loss, model, _muon(model, peak),
-                          partial(schedule, steps=steps, peak=peak), steps, checkpoint, folder.name, workers=workers,
+                          partial(schedule, steps=steps, peak=peak), steps, checkpoint, folder.name,
                           capture=False)  # transformers makes BLIP's mask on the CPU  # fmt: skip
     model.half().save_pretrained(folder)
     return record(folder, losses, batch_size, seconds)
@@ -209,9 +219,9 @@ def _muon(model: torch.nn.Module, peak: float) -> muon.Muon:
 
 
 PLAN: dict[str, tuple[Callable, dict, str]] = {
-    "judge": (train_judge, {"steps": 28_500}, "Says what a picture shows. It saw renders only, and no search may ask it."),
-    "tiny-clip": (train_clip, {"steps": 3500}, "An open_clip model: image and text towers."),
-    "tiny-captioner": (train_captioner, {"steps": 1800}, "A BLIP of transformers: writes the sentence that it reads off a picture."),
+    "judge": (train_judge, {"steps": 7600}, "Says what a picture shows. It saw renders only, and no search may ask it."),
+    "tiny-clip": (train_clip, {"steps": 6000}, "An open_clip model: image and text towers."),
+    "tiny-captioner": (train_captioner, {"steps": 2500}, "A BLIP of transformers: writes the sentence that it reads off a picture."),
     **{
         name: (train_diffusion, {"steps": recipe.steps, "recipe": recipe}, f"A latent diffusion model that predicts: {recipe.prediction}.")
         for name, recipe in RECIPES.items()
