@@ -9,7 +9,7 @@ import pandas as pd
 from rldf_utils import plots
 
 #: the sets in their order, with what figures call them
-NAMES = {"real": "real", "context": "clone (context)", "all": "clone (all axes)", "sampled": "sampled sentences", "plain": "plain names"}
+NAMES = {"real": "real", "context": "context clone", "all": "all-axes clone", "sampled": "sampled sentences", "plain": "plain names"}
 COLOURS = {"real": "#009e73", "context": "#0072b2", "all": "#56b4e9", "sampled": "#e69f00", "plain": "#d55e00"}
 WRONG = "#d62728"
 

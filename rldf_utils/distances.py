@@ -8,14 +8,13 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 
-from rldf_utils import paper, stats
+from rldf_utils import cloning_charts, paper, stats
 from rldf_utils.fid import GROUPS, Estimate, frechet, jackknife
 
-FOLDERS = {"context clone": "context", "all-axes clone": "all", "sampled sentences": "sampled", "plain names": "plain"}  #: of notebook 6
+FOLDERS = {name: folder for folder, name in cloning_charts.NAMES.items() if folder != "real"}  #: row -> folder of notebook 6
 HELD_OUT = "held-out real"
 PAPER = {"context clone": "RLDF", "all-axes clone": "RLDF", "plain names": "Gen [19]", HELD_OUT: "Real [19]"}  #: ours -> the paper's row
-COLOURS = {"context clone": "#0072b2", "all-axes clone": "#56b4e9", "sampled sentences": "#009e73", "plain names": "#d55e00",
-           HELD_OUT: "#7f7f7f"}  # fmt: skip
+COLOURS = {row: cloning_charts.COLOURS[folder] for row, folder in (FOLDERS | {HELD_OUT: "real"}).items()}
 Found = Mapping[tuple[str, str, str], Estimate]  #: (metric, row, column) -> its estimate
 METRICS = ("FID", "KID")
 MANY = 1_000_000  #: images per set; more are not told apart
