@@ -109,10 +109,10 @@ def train_judge(
 ) -> dict:
     """Train the judge on renders: one cross-entropy for each axis, over the pictures in which it shows, summed; save it.
 
-    The rate decays to zero twice, the second time from a third of the peak, over the last 4 of 19 steps. Returns its `record`.
+    The rate decays to zero twice, the second time from a third of the peak, over the last fifth of the steps. Returns its `record`.
     """
     torch.manual_seed(seed)
-    again = steps * 15 // 19
+    again = steps * 4 // 5
     model = judge.network(judge.HEADS).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), peak, weight_decay=0.05)
 
@@ -219,7 +219,7 @@ def _muon(model: torch.nn.Module, peak: float) -> muon.Muon:
 
 
 PLAN: dict[str, tuple[Callable, dict, str]] = {
-    "judge": (train_judge, {"steps": 7600}, "Says what a picture shows. It saw renders only, and no search may ask it."),
+    "judge": (train_judge, {"steps": 7500}, "Says what a picture shows. It saw renders only, and no search may ask it."),
     "tiny-clip": (train_clip, {"steps": 6000}, "An open_clip model: image and text towers."),
     "tiny-captioner": (train_captioner, {"steps": 2500}, "A BLIP of transformers: writes the sentence that it reads off a picture."),
     **{
