@@ -105,11 +105,11 @@ def answers(shares: dict[str, float]) -> pd.DataFrame:
 def test_verdicts_follow_the_effects():
     found = answers({"context": 0.7, "all": 0.3, "plain": 0.5, "sampled": 0.7, "real": 0.85, "steps": 0.85, "wrong": 0.5})
     said = found["verdict"]
-    assert said["a gap from clone (context) to real pictures"] == "reproduced"
-    assert said["clone (context) beats plain names"] == said["inference axes cost: context beats all axes"] == "reproduced"
-    assert said["clone (all axes) beats plain names"] == said["clone + real, equal epochs: better than real alone"] == "contradicted"
+    assert said["a gap from context clone to real pictures"] == "reproduced"
+    assert said["context clone beats plain names"] == said["inference axes cost: context beats all axes"] == "reproduced"
+    assert said["all-axes clone beats plain names"] == said["clone + real, equal epochs: better than real alone"] == "contradicted"
     assert said["wrong names cost, all classes"] == "reproduced"
-    assert found.loc["clone (context) beats plain names", "effect"] == pytest.approx(20, abs=5)
+    assert found.loc["context clone beats plain names", "effect"] == pytest.approx(20, abs=5)
     assert (found["low"].le(found["effect"]) & found["effect"].le(found["high"])).all()
     assert found["times_n"].notna().eq(said == "undecided").all()
     shown = transfer.side_by_side(found.reset_index())
@@ -120,9 +120,9 @@ def test_verdicts_follow_the_effects():
 def test_a_set_that_was_not_learnt_gets_no_verdict():
     """With four classes three times chance is 75 %: 0.74 of its own is not enough, 0.9 is."""
     found = answers({"plain own": 0.74, "plain": 0.1})["verdict"]
-    word = found["clone (context) beats plain names"]
+    word = found["context clone beats plain names"]
     assert word == "not testable here (needs own validation above 3 x chance: plain names)"
-    assert not found["clone (context) beats sampled sentences"].startswith("not testable")
+    assert not found["context clone beats sampled sentences"].startswith("not testable")
 
 
 def test_layout_and_figure():
@@ -131,7 +131,7 @@ def test_layout_and_figure():
     layout = transfer.layout(table, "tiny")
     assert layout["test"].tolist() == paper.table_2()["dataset"].tolist() and layout["paper: RLDF clone"][0] == "85.11"
     value = hits["net", "context", transfer.TEST].mean() * 100
-    assert layout["tiny: clone (context)"][2].startswith(f"{value:.1f} (")
+    assert layout["tiny: context clone"][2].startswith(f"{value:.1f} (")
     transfer.overview(table, 4)
     with pytest.raises(ValueError, match="does not hold its estimate"):
         transfer.overview(table.assign(low=table["accuracy"] + 1), 4)
