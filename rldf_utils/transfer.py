@@ -251,7 +251,7 @@ def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
         parts[classifier] = pd.Series({r.Index: f"{r.effect:+.1f} ({r.low:+.1f} to {r.high:+.1f})" for r in part.itertuples()})
         more = part["times_n"].map(lambda more: "" if pd.isna(more) else f" (n x {more:,})")
         parts[f"{classifier}, verdict"] = part["verdict"] + more
-    return pd.DataFrame(parts).loc[parts["smallest"].index].fillna("")
+    return pd.DataFrame(parts).loc[parts["smallest"].index].fillna("").rename_axis("claim")
 
 
 def layout(table: pd.DataFrame, scale: str) -> pd.DataFrame:
