@@ -226,10 +226,11 @@ def memorised(name: str, pictures: np.ndarray, recipe: Recipe, judge: Judge, set
 
     `images`: pictures that training saw, of which one batch is looked at.
     """
+    steps = max(1, images // recipe.batch)  # at smoke scale training saw less than one batch
     return pd.DataFrame([
         {"model": name, "space": space, "training": means[0], "next, least": means[1:].min(), "next, mean": means[1:].mean(),
          "next, most": means[1:].max(), "p": (means <= means[0]).mean(), "share of training": recipe.batch / images}
-        for space, means in nearest(pictures, replace(recipe, steps=images // recipe.batch), judge, sets).items()
+        for space, means in nearest(pictures, replace(recipe, steps=steps), judge, sets).items()
     ])  # fmt: skip
 
 
