@@ -93,7 +93,7 @@ def violations(path: Path) -> list[str]:
         if cell.cell_type == "code":
             need(parsed(cell), f"cell {index} is not plain Python (magics and shell lines run in Jupyter alone)")
             need(len(code_lines(cell)) <= 14, f"cell {index} has {len(code_lines(cell))} lines, more than 14")
-            wide = 0 if index == 2 else max(map(len, cell.source.splitlines()), default=0)  # papermill reads a parameter's line
+            wide = max(map(len, cell.source.splitlines()), default=0)
             need(wide <= 100, f"cell {index} has a line of {wide} characters, more than 100 (JupyterLab scrolls them sideways)")
     for what, pattern in FORBIDDEN.items():
         need(not re.search(pattern, everything, re.MULTILINE), what)
