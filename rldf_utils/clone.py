@@ -85,7 +85,7 @@ def plan(classes: pd.DataFrame, grammar: Grammar, counts: Mapping[str, int], rec
                         "class_id": class_id,
                         "noun": noun,
                         "prompt": [grammar.surface(tuple(code)) for code in codes.tolist()],
-                        "encoding": ["-".join(map(str, code)) for code in codes.tolist()],
+                        "encoding": written(codes),
                         "seed": stream.generate_state(n).astype(np.int64),
                     }
                 )
@@ -221,8 +221,18 @@ def verify(folder: Path) -> dict[str, list[str]]:
 
 def planned(manifest: pd.DataFrame, grammar: Grammar) -> pd.DataFrame:
     """The words that every image's sentence says: one column per axis."""
-    codes = manifest["encoding"].str.split("-", expand=True).astype(int).to_numpy()
+    codes = encodings(manifest)
     return pd.DataFrame({axis: np.array(words, object)[codes[:, k]] for k, (axis, words) in enumerate(grammar.axes.items())})
+
+
+def encodings(manifest: pd.DataFrame) -> np.ndarray:
+    """The encoding of every image, int (images, axes)."""
+    return manifest["encoding"].str.split("-", expand=True).astype(int).to_numpy()
+
+
+def written(codes: np.ndarray) -> list[str]:
+    """`encodings` as a manifest holds them."""
+    return ["-".join(map(str, code)) for code in codes.tolist()]
 
 
 def _sweep_up(folder: Path) -> None:

@@ -225,7 +225,7 @@ def claims(sets: Mapping[str, pd.DataFrame], found: pd.DataFrame, classes: tuple
     beyond = table[["low", "high"]].sub(table["smallest"], axis=0)
     table["verdict"] = [stats.verdict(low, high, 1) for low, high in beyond.to_numpy()]
     half, off = (table["high"] - table["low"]) / 2, (table["effect"] - table["smallest"]).abs()
-    table["times_n"] = ((half / off) ** 2).where(table["verdict"] == "undecided")
+    table["times_n"] = pd.Series(map(stats.more, half, off)).where(table["verdict"] == "undecided")
     if not looks:
         needs = "not testable here (needs eyes that see age, tone and gender)"
         table.loc[len(table), ["claim", "verdict"]] = "looks of people are more even than in the set that it clones", needs

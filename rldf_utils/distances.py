@@ -99,7 +99,7 @@ def answers(found: Found, questions: pd.DataFrame, smallest: Mapping[str, float]
             difference, low, high = estimate = found[metric, *farther] - found[metric, *nearer]
             verdict = stats.verdict(low, high, 1, smallest[metric])
             away = abs(difference - smallest[metric])
-            more = ceil(min(n * (estimate.half / away) ** 2, MANY) if away else MANY) if verdict == "undecided" else None
+            more = ceil(min(n * stats.more(estimate.half, away), MANY)) if verdict == "undecided" else None
             lines.append((claim, metric, theirs[0] - theirs[1], difference, low, high, verdict, more))
     columns = ["claim", "metric", "paper", "difference", "low", "high", "verdict", "images"]
     return pd.DataFrame(lines, columns=columns).astype({"images": "Int64"})

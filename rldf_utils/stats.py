@@ -114,18 +114,6 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def basic_bootstrap(statistic: Callable, x: np.ndarray, y: np.ndarray, rng: np.random.Generator, draws: int = 40) -> tuple[float, float]:
-    """95 % interval of a statistic of two samples by the basic bootstrap: the percentiles, mirrored at the value.
-
-    A resampled set holds copies, which raises a distance such as FID much as its bias at finite n does; mirroring takes
-    that bias off, so that the interval may lie below the value itself.
-    """
-    value = statistic(x, y)
-    drawn = [statistic(x[rng.integers(len(x), size=len(x))], y[rng.integers(len(y), size=len(y))]) for _ in range(draws)]
-    high, low = 2 * value - np.percentile(drawn, [2.5, 97.5])
-    return float(low), float(high)
-
-
 def permutation_test(matrix: np.ndarray, score: Callable[[np.ndarray], float], rng: np.random.Generator, most: int = 1000) -> dict:
     """Whether the order of the rows and columns of a matrix matters to a score: against all other orders, or `most` random ones.
 
@@ -166,6 +154,16 @@ def verdict(low: float, high: float, direction: int, smallest: float = 0.0) -> s
     if low > 0 and low >= smallest:
         return "reproduced"
     return "contradicted" if high < smallest else "undecided"
+
+
+def more(half: float, away: float) -> float:
+    """How many times as many runs would decide what is undecided, if its effect stays as it is: intervals shrink with their root.
+
+    Args:
+        half: of the interval's width.
+        away: how far the effect lies from the smallest one of interest.
+    """
+    return (half / away) ** 2 if away else np.inf
 
 
 def verdict_over(lows: Sequence[float], highs: Sequence[float], direction: int, smallest: float = 0.0) -> tuple[str, dict[str, int]]:

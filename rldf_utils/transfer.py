@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 
-from rldf_utils import cloning_charts, imagenet, paper, stats
+from rldf_utils import clone, cloning_charts, imagenet, paper, stats
 from rldf_utils.grammar import Grammar
 
 #: the training sets in their order, with what tables and figures call them
@@ -69,10 +69,10 @@ def misnamed(manifest: pd.DataFrame, grammar: Grammar, nouns: Sequence[str], sha
         other = next((word for word in after if word not in taken), after[0])
         taken.add(other)
         rows = manifest[manifest["class_id"] == ids[k]]
-        codes = rows["encoding"].str.split("-", expand=True).astype(int).to_numpy()
+        codes = clone.encodings(rows)
         codes[:, column] = words.index(other)
         parts.append(rows.assign(noun=other, prompt=[grammar.surface(tuple(code)) for code in codes.tolist()],
-                                 encoding=["-".join(map(str, code)) for code in codes.tolist()], sha256=""))  # fmt: skip
+                                 encoding=clone.written(codes), sha256=""))  # fmt: skip
     found = pd.concat(parts, ignore_index=True)
     found.attrs = {}
     return found
@@ -124,16 +124,16 @@ def trainings(data: Mapping[tuple[str, str], Data]) -> dict[str, Data]:
         data: (set, split) -> pictures or features; "wrong" holds the misnamed classes only. The first clone of `NAMES` is meant.
     """
     sets = {kind: data[kind, "train"] for kind in NAMES if (kind, "train") in data and kind != "wrong"}
-    clone = next(kind for kind in ("context", "all") if kind in sets)
-    sets["steps"] = sets["epochs"] = joined(sets[clone], sets["real"])
-    return sets | {"wrong": replaced(sets[clone], data["wrong", "train"])}
+    first = next(kind for kind in ("context", "all") if kind in sets)
+    sets["steps"] = sets["epochs"] = joined(sets[first], sets["real"])
+    return sets | {"wrong": replaced(sets[first], data["wrong", "train"])}
 
 
 def tests(data: Mapping[tuple[str, str], Data]) -> dict[str, Data]:
     """What is tested on: by its name each training set's own validation pictures, "<set>, training", `TEST` and `SAMPLE`."""
     own = trainings({(kind, "train"): part for (kind, split), part in data.items() if split == "own"})
-    clone = next(kind for kind in ("context", "all") if kind in own)
-    own |= {"steps": own[clone], "epochs": own[clone], TEST: data["real", "test"], SAMPLE: data["real", "sample"]}
+    first = next(kind for kind in ("context", "all") if kind in own)
+    own |= {"steps": own[first], "epochs": own[first], TEST: data["real", "test"], SAMPLE: data["real", "sample"]}
     return own | {f"{kind}, training": part for kind, part in trainings(data).items()}
 
 
@@ -237,7 +237,7 @@ def answers(hits: Hits, truth: Mapping[str, np.ndarray], kinds: Sequence[str], w
             if lacking := [NAMES[kind] for kind in dict.fromkeys((one[0], other[0])) if not known[classifier, kind]]:
                 word = f"not testable here (needs own validation above 3 x chance: {', '.join(lacking)})"
             elif word == "undecided":
-                more = min(1000, ceil(((high - low) / 2 / max(abs(value - smallest), 1e-9)) ** 2))
+                more = ceil(min(1000, stats.more((high - low) / 2, abs(value - smallest))))
             rows.append((claim, classifier, value, low, high, smallest, word, more))
     columns = ["claim", "classifier", "effect", "low", "high", "smallest", "verdict", "times_n"]
     return pd.DataFrame(rows, columns=columns).astype({"times_n": "Int64"})

@@ -44,7 +44,7 @@ def diffusion_batch(recipe: Recipe, k: int, tokenizer: CLIPTokenizer) -> Batch:
 
 
 def train_diffusion(
-    folder: Path, checkpoint: Path, recipe: Recipe, steps: int, batch_size: int = 256, peak: float = 4e-3, device: str = DEVICE
+    folder: Path, checkpoint: Path, recipe: Recipe, steps: int, batch_size: int | None = None, peak: float = 4e-3, device: str = DEVICE
 ) -> dict:
     """Train a tiny Stable Diffusion on renders and save it, fp16, as a diffusers folder.
 
@@ -53,7 +53,7 @@ def train_diffusion(
 
     Returns its `record`.
     """
-    recipe = replace(recipe, batch=batch_size)
+    recipe = replace(recipe, batch=batch_size or recipe.batch)
     pipe = diffusion_model(folder, recipe)
     unet, text = pipe.unet.to(device, memory_format=torch.channels_last), pipe.text_encoder.to(device)
     vae = pipe.vae.to(device)
