@@ -144,7 +144,7 @@ def count_golden(eyes: Mapping[str, Counter], load: Callable[[str], TextToImage]
     """`judge.table` of each of the `counters` on the `golden` set of all models together.
 
     Args:
-        load: name of a model -> the model.
+        load: name of a model -> the model, at the 6 steps in which its golden pictures were drawn.
         most: pictures of each model, the first ones; None for all.
     """
     parts = [part[:most] for _, part in golden().groupby("model")]
