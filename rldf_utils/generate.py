@@ -60,8 +60,9 @@ class Diffusers:
         ValueError: a hub id without a revision.
     """
 
-    def __init__(self, model: str | Path, *, revision: str | None = None, steps: int | None = None, guidance: float = 2.0, negative: str = "",
-                 size: int | None = None, vae: tuple[str, str] | None = None, batch: int = 8, device: str | None = None):  # fmt: skip
+    def __init__(self, model: str | Path, *, revision: str | None = None, steps: int | None = None, guidance: float = 2.0,
+                 negative: str = "", size: int | None = None, vae: tuple[str, str] | None = None, batch: int = 8,
+                 device: str | None = None):  # fmt: skip
         self.source, identity = located(model, revision)
         local = isinstance(self.source, Path)
         self.revision, self.vae, self.batch = None if local else revision, vae, batch
