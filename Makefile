@@ -30,8 +30,9 @@ ACTIVE := $(if $(filter-out $(CURDIR)/.venv,$(CONDA_PREFIX) $(VIRTUAL_ENV)),$(sh
 BIN := $(if $(ACTIVE),,.venv/bin/)
 READY := $(if $(ACTIVE),,.venv/.installed)
 RAY := $(if $(ACTIVE),ray-in-active,.venv/.ray)
+API := $(if $(ACTIVE),api-in-active,.venv/.api)
 
-.PHONY: help reproduce compare reference test lab models models-report bench fuzz ray ray-in-active lint clean FORCE
+.PHONY: help reproduce compare reference test lab models models-report bench fuzz ray ray-in-active api api-in-active lint clean FORCE
 help: ## list the targets (default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 reproduce: $(call executed,$(NOTEBOOKS)) ## execute the notebooks in order, results to results/SCALE/, then compare
@@ -40,7 +41,7 @@ compare: $(READY) ## hold the results against the committed run: verdicts, numbe
 	@$(BIN)python -m rldf_utils.compare $(SCALE)
 reference: $(READY) ## take these results as the committed run, or with NAME="another CPU" as one more measured run
 	$(BIN)python -m rldf_utils.compare $(SCALE) --add "$(or $(NAME),committed)"
-test: $(RAY) ## run all tests, every notebook at SCALE=smoke included
+test: $(RAY) $(API) ## run all tests, every notebook at SCALE=smoke included
 	$(BIN)python -m pytest
 lab: $(READY) ## open JupyterLab; step through notebooks/ (LAB="--no-browser --port 9000" for options)
 	$(BIN)jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB)
@@ -54,6 +55,7 @@ bench: $(RAY) ## measure speed against peers and limits, to results/bench/ (half
 fuzz: $(READY) ## 10,000 images, 2,000 grammars, 500 parameter sets, spoilt at random, to results/bench/fuzz.md
 	$(BIN)python tests/bench/fuzz.py
 ray: $(RAY) ## add Ray, for RAY_ADDRESS in notebooks 3 and 6
+api: $(API) ## add the openai client, for MODEL openai-images in notebooks 2, 4 and 6
 lint: $(READY) ## ruff over code and notebooks
 	$(BIN)ruff check .
 data/SHA256SUMS: FORCE
@@ -77,7 +79,9 @@ MOVED := $(if $(wildcard .venv/.installed),$(shell [ "$$(cat .venv/.installed)" 
 	mv .venv/.installing $@
 
 .venv/.ray ray-in-active: requirements-ray.txt $(READY)
-	$(BIN)python -m pip install -r requirements-ray.txt
+.venv/.api api-in-active: requirements-api.txt $(READY)
+.venv/.ray ray-in-active .venv/.api api-in-active:
+	$(BIN)python -m pip install -r $<
 	@$(if $(ACTIVE),,touch $@)
 
 CODE := $(shell find rldf_utils data/grammar -type f -not -name '.*' -not -name '*.pyc')

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from transformers.utils import logging as transformers_logging
 
 import rldf_utils.tiny.autoencoder  # noqa: F401  stands in for AutoencoderKL; diffusers takes it only from a module that is imported
+from rldf_utils import images_api
 from rldf_utils.results import CACHE, located, write
 
 diffusers_logging.disable_progress_bar()
@@ -134,11 +135,13 @@ def from_recipe(model: str, revision: str, negative: str, settings: str) -> Text
     """The model that wrote this `recipe`; kept, so that a process loads it once.
 
     Raises:
-        ValueError: a model folder that has changed since.
+        ValueError: a model folder that has changed since, or an environment that names another images API.
     """
     options = json.loads(settings)
     if model == "null":
         return Null(**options)
+    if model == images_api.NAME:
+        return images_api.OpenAIImages(**options, revision=revision)
     made = Diffusers(model, revision=revision, negative=negative, **options)
     if made.recipe["revision"] != revision:
         raise ValueError(f"the model folder {model} holds {made.recipe['revision']}; the recipe wants {revision}: fetch that version")
@@ -233,8 +236,11 @@ def text_to_image(scale: str = "tiny", model: str = "") -> Cache:
     Args:
         scale: "paper" has section 3.1's settings: DPM-Solver++, 20 steps, 512 px, fp16, negative prompt; the others the
             model's own steps at 64 px.
-        model: "" for the scale's own (tiny-sd-v1, SD 1.4), a folder, or a hub id as "owner/name@revision".
+        model: "" for the scale's own (tiny-sd-v1, SD 1.4), a folder, a hub id as "owner/name@revision", or "openai-images" for
+            the server that the environment names, with its own settings, see `images_api`.
     """
+    if model == images_api.NAME:
+        return Cache(images_api.OpenAIImages())
     name, _, revision = (model or (SD_14 if scale == "paper" else "tiny-sd-v1")).partition("@")
     if scale != "paper":
         return Cache(Diffusers(name, revision=revision or None))
