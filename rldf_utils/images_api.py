@@ -75,9 +75,10 @@ class OpenAIImages:
     holds a hash of server and model: note the model's name and the date beside what it drew.
 
     A picture that the server refuses to draw is black here, warned of, and in `flagged`, as with `generate.Diffusers`, so
-    that a search goes on. `refused` tells it from others, also in a cache of an earlier run. A refusal is status 400 with a
-    code of `REFUSALS`, an empty list, or a black picture, which the safety checkers of Stable Diffusion give. A picture of
-    another size than was asked for is an error, and is not resampled: CLIP and FID see resampling.
+    that a search goes on, which an exception would end. `refused` tells it from others, also in a cache of an earlier run.
+    CLIP reads a sentence off black too: an answer whose picture is `refused` is none. A refusal is status 400 with a code of
+    `REFUSALS`, an empty list, or a black picture, which the safety checkers of Stable Diffusion give. A picture of another
+    size than was asked for is an error, and is not resampled: CLIP and FID see resampling.
 
     A request counts towards the budget unless the server answers it with an error: one that timed out may have been drawn.
     Each process counts from 0, workers of a Ray cluster too; after a restart only what the cache holds costs nothing again.

@@ -35,6 +35,7 @@ from rldf_utils.tiny import world
 pytest.importorskip("openai", reason="the openai client is not installed: make api")
 KEY = "sk-loopback-0123456789abcdef"
 WIDTH, HEIGHT = 16, 12
+FILE = "file:" + "///etc/hostname"
 VARIABLES = ("URL", "MODEL", "KEY", "PRICE", "BUDGET", "SIZE", "SEEDS", "BODY")
 
 
@@ -344,7 +345,7 @@ def test_an_address_that_fails_is_tried_again(api, model, fault):
      (holding(file_of(np.ones((WIDTH, HEIGHT, 3), np.uint8))), "has 12 x 16 pixels, not 16 x 12"),
      (answered(200, {"data": [{"b64_json": "AAAA"}] * 2}), "one picture was asked for, and the images API drew 2"),
      (answered(200, b" " * 2**21), "sends over 1,050,880 bytes, more than a picture of this size needs"),
-     (answered(200, {"data": [{"url": "file:///etc/hostname"}]}), "does not begin with https:// or http://"),
+     (answered(200, {"data": [{"url": FILE}]}), "does not begin with https:// or http://"),
      (answered(200, {"data": [{"url": 5}]}), "does not begin with https:// or http://")],
     ids=["401", "404", "400", "no money", "redirect", "another size", "on its side", "two pictures", "long answer", "file", "number"],
 )  # fmt: skip
@@ -381,7 +382,7 @@ def test_of_a_picture_no_more_is_decoded_than_its_size(api, model):
         assert model(["a dog"], [3]).shape == (1, HEIGHT, WIDTH, 3)
 
 
-@pytest.mark.parametrize("target", ["file:///etc/hostname", "http://127.0.0.1:{port}/elsewhere.png"])
+@pytest.mark.parametrize("target", [FILE, "http://127.0.0.1:{port}/elsewhere.png"])
 def test_an_address_that_redirects_is_not_followed(api, model, target):
     api.by_address = "http://127.0.0.1:{port}/a.png"
     api.at_address.extend([lambda h: h.send(302, b"", Location=target.format(port=api.server_port))] * 9)
