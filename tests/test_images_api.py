@@ -101,8 +101,9 @@ def late(handler, body):
 def dripping(handler, body):
     handler.send_response(200)
     handler.end_headers()
-    while not handler.server.done.wait(0.05):
-        handler.wfile.write(b" ")
+    for _ in range(60):
+        if not handler.server.done.wait(0.05):
+            handler.wfile.write(b" ")
 
 
 def stalled(handler, body):
