@@ -24,7 +24,7 @@ from rldf_utils.rules import GrammarError, forms, some
 from rldf_utils.sentences import Slot, ambiguous, read
 
 Encoding = tuple[int, ...]  #: one integer an axis, in the grammar's axis order
-SHIPPED = ("smoke", "base", "large", "full", "names")  #: grammars in data/grammar
+SHIPPED = ("smoke", "base", "large", "full", "names", "actions", "pairs")  #: grammars in data/grammar
 NUMERALS = frozenset({"no", "one", "two", "three", "four", "five", "six", "many"})  #: may stand in several axes
 TABLE_STATES = 2_000_000  #: most states for which a table (Q, transitions, rewards) is made
 READ_STATES = 100_000  #: most sentences that CLIP compares a picture with
@@ -67,6 +67,11 @@ class Grammar:
     def states(self):
         """Every encoding, in index order."""
         return product(*map(range, self.shape))
+
+    @cached_property
+    def sentences(self) -> tuple[str, ...]:
+        """Every encoding's prompt, in index order; written once."""
+        return tuple(self.surface(state) for state in self.states())
 
     def index(self, encoding: Encoding) -> int:
         """State number of an encoding (row-major)."""

@@ -282,7 +282,7 @@ class Clip:
         likeliest word of each axis.
         """
         grammar.limited(READ_STATES, "reading pictures against every sentence")
-        texts = self.embed_texts([grammar.surface(state) for state in grammar.states()])
+        texts = self.embed_texts(grammar.sentences)
         logits = self.model.logit_scale.exp().item() * embeddings @ texts.T
         p = np.exp(logits - logits.max(1, keepdims=True)).astype(np.float64)
         p = (p / p.sum(1, keepdims=True)).reshape(-1, *grammar.shape)

@@ -239,7 +239,7 @@ def by_object(images: Sequence[np.ndarray], model: Cache, clip: Clip, grammar: G
     if list(grammar.axes) != ["Noun"] or eyes.axes.get("Noun") != grammar.axes["Noun"]:
         raise GrammarError(f"the search of objects needs one axis Noun, not {', '.join(grammar.axes)}, and eyes with the same nouns")
     words, axis = grammar.axes["Noun"], list(eyes.limited(READ_STATES, "reading pictures against every sentence").axes).index("Noun")
-    pictures = model([grammar.surface(state) for state in grammar.states()], [seed] * grammar.size, progress=progress)
+    pictures = model(grammar.sentences, [seed] * grammar.size, progress=progress)
     drawn, inputs = clip.embed_images(pictures), clip.embed_images(images)
     shown, perceived = (np.array([percept.encoding[axis] for percept in clip.read(e, eyes)]) for e in (drawn, inputs))
     added, rows, walks = -rewards.C if reading.offset == "cost" else 0.0, [], {}

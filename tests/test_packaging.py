@@ -35,6 +35,7 @@ NOTEBOOKS = [
     "06_imagenet100_cloning",
     "07_resnet18_classification",
     "08_fid_kid_imagenet_variants",
+    "09_control",
     "A2_agent_claims",
     "A3_search_at_equal_cost",
     "A4_captions_and_encodings",
@@ -163,8 +164,9 @@ def test_every_import_is_a_declared_dependency():
 
 #: module of the method -> what it takes of tiny
 STAND_INS = {
-    "captions": {"sampling", "world"}, "cloning": {"judge", "world"}, "env": {"world"}, "generate": {"autoencoder"}, "imagenet": {"world"},
-    "outside": {"world"}, "plan": {"world"},
+    "captions": {"sampling", "world"}, "cloning": {"judge", "world"}, "control": {"counting", "world"}, "env": {"world"},
+    "generate": {"autoencoder"}, "imagenet": {"world"},
+    "outside": {"world"}, "pairs": {"counting", "world"}, "plan": {"world"}, "sliders": {"world"},
 }  # fmt: skip
 
 

@@ -157,7 +157,7 @@ def notebook_parameters(path: Path, **changed) -> dict:
 def test_the_defaults_are_legal_and_every_bounded_one_is_checked(path):
     defaults = notebook_parameters(path)
     assert defaults["SCALE"] == "tiny" and defaults["SEED"] == 0
-    free = {"GRAMMAR", "MODEL", "IMAGE", "INPUT", "RAY_ADDRESS", "OUT", "READING", "REWARD"}
+    free = {"GRAMMAR", "MODEL", "IMAGE", "INPUT", "RAY_ADDRESS", "OTHER", "OUT", "READING", "REWARD"}
     assert set(defaults) <= free | set(results.LEGAL)
     assert defaults.get("TRAIN", "no") == "no", "Run All never starts a long training"
 

@@ -1,0 +1,96 @@
+"""Searches judged on fresh pictures, and diversity: verdicts on what is known to hold and known not to."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rldf_utils import control, generate, grammar
+from rldf_utils.tiny import judge, sampling, world
+
+BASE, ACTIONS, FULL = grammar.load("base"), grammar.load("actions"), grammar.load("full")
+
+
+def test_inputs_hold_every_word_equally_often_and_the_fixed_ones_in_turn():
+    verbs = [verb for verb in ACTIONS.axes["Verb"] if verb]
+    words = pd.DataFrame(control.inputs(ACTIONS, 28, np.random.default_rng(0), Verb=verbs, Density=["one", "two"]))
+    assert words["Verb"].value_counts().eq(4).all() and set(words["Density"]) == {"one", "two"}
+    assert words.groupby("Verb")["Density"].nunique().eq(2).all()
+    assert np.ptp(words["Scene"].value_counts()) <= 1
+    assert all("Verb" in world.visible(row) for row in words.to_dict("records"))
+
+
+def test_fresh_pictures_of_equal_sentences_are_equal_and_their_seeds_differ():
+    model = generate.Null(size=4, batch=64)
+    pictures = control.fresh(lambda prompts, seeds, progress=None: model(prompts, seeds), ["a", "b", "a"], 3)
+    assert pictures.shape == (3, 3, 4, 4, 3) and (pictures[0] == pictures[2]).all()
+    assert len({picture.tobytes() for picture in pictures.reshape(9, -1)}) == 6
+
+
+def test_a_picture_is_right_if_all_that_the_input_shows_is_seen():
+    wanted = control.inputs(BASE, 8, np.random.default_rng(1))
+    seen = judge.Judge()(control.renders([words for words in wanted for _ in range(2)], 2**31))
+    right = control.all_shown(seen, wanted)
+    assert right.shape == (8, 2) and right.mean() > 0.9
+    moved = [{**one, "Scene": "a farm" if one["Scene"] != "a farm" else "a street"} for one in seen]
+    assert not control.all_shown(moved, wanted).any()
+
+
+def test_a_verb_that_is_not_seen_is_not_counted():
+    wanted = control.inputs(ACTIONS, 14, np.random.default_rng(2), Verb=["running", "cycling"], Density=["one", "two"])
+    seen = judge.Judge()(control.renders(wanted, 2**31))
+    table = control.by_verb(control.deeds(seen, wanted), wanted)
+    assert table["n"].tolist() == [7, 7] and (table["right"] >= 6).all()
+    nobody = [{**one, "Density": "no"} for one in seen]
+    assert not control.deeds(nobody, wanted).any()
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.99, "reproduced"), (0.5, "contradicted"), (0.8, "undecided")])
+def test_a_share_is_held_to_its_least(share, verdict):
+    rng = np.random.default_rng(3)
+    right = rng.random((24, 9)) < share
+    row = control.above(right, 0.8, rng, "a claim")
+    assert row["low"] <= row["effect"] <= row["high"] and row["n"] == 216
+    assert row["verdict"] == verdict
+
+
+def test_all_right_and_all_wrong_are_not_without_doubt():
+    rng = np.random.default_rng(4)
+    assert control.share(np.ones((10, 20), bool), rng)["low"] == pytest.approx(1 - 3 / 200)
+    assert control.share(np.zeros((10, 20), bool), rng)["high"] == pytest.approx(3 / 200)
+
+
+def test_two_models_are_compared_input_by_input():
+    rng = np.random.default_rng(5)
+    good, bad = rng.random((40, 9)) < 0.95, rng.random((40, 9)) < 0.6
+    assert control.compared(good, good, rng, "equal")["verdict"] == "reproduced"
+    assert control.compared(bad, good, rng, "worse")["verdict"] == "contradicted"
+    assert control.compared(good, bad, rng, "better", least=0.05)["verdict"] == "reproduced"
+    assert control.compared(good, good, rng, "better", least=0.05)["verdict"] == "contradicted"
+
+
+def test_varied_sentences_keep_the_core_and_contradict_nothing():
+    core = {"Frequency": "two", "Noun": "dog", "Density": "one", "Scene": "a farm"}
+    told = control.varied(FULL, core, 40, np.random.default_rng(6))
+    assert all({axis: words[axis] for axis in core} == core for words in told)
+    assert all(len({words[axis] for words in told}) > 1 for axis in ("Style", "Weather", "Time", "Tone", "Verb"))
+
+
+def test_diversity_tells_one_picture_from_many():
+    core = {"Frequency": "one", "Noun": "dog", "Density": "no", "Scene": "a farm"}
+    told = [sampling.PLAIN | core] * 12
+    many, one = control.renders(told, 2**31), np.stack([world.render(told[0], 2**31)] * 12)
+    seen = judge.Judge()(many)
+    measured = {name: control.diversity(pictures, pictures.reshape(12, -1) / 255, told, seen, list(core))
+                for name, pictures in (("many", many), ("one", one))}  # fmt: skip
+    assert measured["one"]["spread"] == 0 and measured["one"]["layouts"] == 1
+    assert measured["many"]["spread"] > 0 and measured["many"]["layouts"] > 1 and measured["many"]["right"] > 0.9
+
+
+def test_claims_on_diversity_know_a_collapsed_model():
+    rng = np.random.default_rng(7)
+    spread = {"one sentence": 0.1, "inference axes": 0.1, "one sentence (renders)": 8.0, "inference axes (renders)": 12.0}
+    rows = [{"condition": name, "encoding": k, "n": 20, "right": 1.0, "spread": value + rng.random() / 10, "layouts": 1.0}
+            for name, value in spread.items() for k in range(10)]  # fmt: skip
+    table, claims = control.diverse(pd.DataFrame(rows), rng)
+    assert table["n"].eq(200).all()
+    assert claims["verdict"].tolist() == ["contradicted", "reproduced", "contradicted", "contradicted"]
