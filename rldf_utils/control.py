@@ -1,17 +1,20 @@
 """What a found encoding is good for: searches judged on fresh pictures (Figures 9 and 10), and diversity at a place (Figure 1)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from scipy.spatial.distance import pdist
 
-from rldf_utils import plan, search, stats
+from rldf_utils import landscape, peers, plan, search, stats
 from rldf_utils.captions import shows
 from rldf_utils.generate import Cache
 from rldf_utils.grammar import Grammar
+from rldf_utils.looks import Looks
 from rldf_utils.perceive import Clip
+from rldf_utils.studio import Studio
 from rldf_utils.tiny import counting, world
 
 Semantics = Mapping[str, str]
@@ -33,6 +36,29 @@ def searched(images: Sequence[np.ndarray], model: Cache, clip: Clip, grammar: Gr
     """What `search.rldf` finds: one row per image, with perceived and found (sentences) and calls; `options`: agent, reward, calls."""
     rows = [search.rldf(image, model, clip, grammar, seed=seed + k, image_seed=seed, **options).summary() for k, image in enumerate(images)]
     return pd.DataFrame(rows)[["perceived", "final", "calls"]].rename(columns={"final": "found"})
+
+
+def raced(images: Sequence[np.ndarray], studio: Studio, method: str, calls: int, seed: int = 0) -> pd.DataFrame:
+    """What a method of `peers` finds under reward 1: as `searched`, but all searches at once, each to its last call.
+
+    The model's batches are full then, which in a large grid is several times faster.
+    """
+    clip, grammar = studio.clip, studio.grammar
+    aims = clip.embed_images(images)
+    targets = [percept.encoding for percept in clip.read(aims, grammar)]
+
+    def race(k: int) -> Looks:
+        def value(state: int, draw: int) -> float:
+            seen, embedding = studio.look(state)
+            return float(landscape.perceived(grammar, [seen], embedding[None], targets[k], aims[k])[1][0])
+
+        return peers.race(method, value, grammar.shape, calls, seed + k, grammar.index(targets[k]))
+
+    looks = studio.run([partial(race, k) for k in range(len(images))])
+    found = [look.found()[-1] if look.answer is None else look.answer for look in looks]
+    return pd.DataFrame({"perceived": [grammar.surface(target) for target in targets],
+                         "found": [grammar.surface(grammar.encoding(int(state))) for state in found],
+                         "calls": [len(look.states) for look in looks]})  # fmt: skip
 
 
 def fresh(model: Cache, sentences: Sequence[str], draws: int, progress: str | None = None) -> np.ndarray:
@@ -163,19 +189,21 @@ def trade_off(found: pd.DataFrame) -> plt.Figure:
 
 def beside(rows: Mapping[str, Sequence[Sequence[np.ndarray]]], titles: Sequence[str] = ()) -> plt.Figure:
     """One row per text, which stands over it, and its blocks of pictures side by side; `titles`: of the blocks, over the first row."""
-    blocks = next(iter(rows.values()))
-    widths = [w for block in blocks for w in [1.0] * len(block) + [0.3]][:-1]
-    figure, axes = plt.subplots(len(rows), len(widths), figsize=(1.05 * sum(widths), 1.55 * len(rows)), width_ratios=widths, squeeze=False)
+    widths = [w for block in next(iter(rows.values())) for w in [1.0] * len(block) + [0.3]][:-1]
+    margins = {"wspace": 0.06, "hspace": 0.3, "left": 0.01, "right": 0.99, "bottom": 0.01}
+    figure, axes = plt.subplots(len(rows), len(widths), figsize=(1.05 * sum(widths), 1.45 * len(rows)), width_ratios=widths, squeeze=False,
+                                layout="none", gridspec_kw=margins)  # fmt: skip
     for ax in axes.flat:
         ax.axis("off")
-    for number, (line, (text, parts)) in enumerate(zip(axes, rows.items(), strict=True)):
+    for number, (line, (text, blocks)) in enumerate(zip(axes, rows.items(), strict=True)):
         place = 0
-        for k, part in enumerate(parts):
-            over = [text if k == 0 else "", titles[k] if titles and not number else ""]
-            line[place].set_title("\n".join(filter(None, over[::-1])), loc="left", fontsize=8)
-            for ax, picture in zip(line[place:], part, strict=False):
+        for k, block in enumerate(blocks):
+            line[place].text(0, 1.06, text if k == 0 else "", transform=line[place].transAxes, fontsize=8)
+            if titles and not number:
+                line[place].text(0, 1.24, titles[k], transform=line[place].transAxes, fontsize=9, weight="bold")
+            for ax, picture in zip(line[place:], block, strict=False):
                 ax.imshow(picture)
-            place += len(part) + 1
+            place += len(block) + 1
     return figure
 
 

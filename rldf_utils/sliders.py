@@ -175,7 +175,7 @@ def chart(measured: pd.DataFrame) -> plt.Figure:
         ax.errorbar(measured[key], y, xerr=[low, high], fmt="o", ms=4, color="#0072b2")
         ax.set_xlabel(label)
     axes[1].plot(measured["by_chance"], y, "|", color="#7f7f7f", ms=9, label="by chance")
-    axes[1].legend(fontsize=8, loc="lower left")
+    axes[1].legend(fontsize=8, loc="lower left", numpoints=1, handlelength=1)
     for ax, bound in ((axes[0], LEAST), (axes[2], MOST)):
         ax.axvline(bound, color="black", lw=0.8, ls="--")
     axes[0].set_xlim(-0.05, 1.05)

@@ -46,7 +46,7 @@ class Studio:
 
     def run(self, races: Sequence[Callable[[], Looks]]) -> list[Looks]:
         """What the races, functions without arguments that call `look`, return; pictures are drawn when all of them wait."""
-        self._racing = len(races)
+        self._racing, self._failed = len(races), False
         with ThreadPoolExecutor(len(races)) as pool:
             running = [pool.submit(self._one, race) for race in races]
             try:

@@ -354,6 +354,9 @@ def test_races_side_by_side_are_the_races_one_by_one_and_draw_nothing_twice():
         target = BASE.index(targets[row.input][0])
         values = landscape.perfect(BASE, BASE.encoding(target))
         assert row.calls == len(peers.race(row.method, values, BASE.shape, 60, row.seed, target, stop=target).states)
+    before = len(model.drawn)
+    again = lazily(studio, [(BASE.encoding(77), np.ones(2))], {"exhaustive": {}}, [0], 100)
+    assert again["reached"].all() and before < len(model.drawn) == len(set(model.drawn)), "a studio can be used again"
 
 
 def test_an_error_in_a_race_or_a_model_ends_all_races():
