@@ -25,6 +25,8 @@ def faults(scale: str, results: Path = RESULTS, claims: Sequence[Claim] | None =
     claims, found = claims or load(), []
     missing = awaited(claims)
     for claim in claims:
+        if claim.figure and not (results / scale / claim.figure).is_file():
+            found.append(f"{claim.id}: there is no figure {claim.figure}")
         for evidence in (*claim.evidence, *claim.second_evidence):
             if evidence.notebook in missing:
                 continue

@@ -19,6 +19,7 @@ from rldf_utils.results import DATA, RESULTS, ROOT, SCALES, write
 
 WORDS = ("reproduced", "contradicted", "depends on the reading", "undecided", "not testable here", "ill-posed")
 KINDS = ("number", "sign", "existence", "universal", "theorem", "scope", "control")
+GROUPS = ("Contributions", "Theory", "Insights", "Figures", "Prose", "Tables", "Controls")  #: in the order of the page
 HOW = ("verdict", "number", "cells", "at least")
 TIERS = {"smoke": "smoke", "tiny": "small world", "paper": "paper"}  #: how a scale is called beside a verdict
 LEVEL = 0.05  #: of the test of a row of Table 3
@@ -50,13 +51,14 @@ class Claim:
     n_from: str = ""
     verdict: str = ""
     places: tuple[str, ...] = ()
+    figure: str = ""
     change: str = ""
     needs: str = ""
     deviations: str = ""
 
 
 def load(path: Path = DATA / "paper" / "claims.toml") -> list[Claim]:
-    """The claims, in order.
+    """The claims, in the order of `GROUPS`.
 
     Raises:
         ValueError: an unknown field, kind, way to judge or word; an id twice; no evidence and no verdict; an ill-posed claim
@@ -70,7 +72,7 @@ def load(path: Path = DATA / "paper" / "claims.toml") -> list[Claim]:
     ids = [claim.id for claim in claims]
     if twice := {i for i in ids if ids.count(i) > 1}:
         raise ValueError(f"{path.name}: the id {', '.join(sorted(twice))} is given twice")
-    return claims
+    return sorted(claims, key=lambda claim: GROUPS.index(claim.group))
 
 
 def _claim(told: dict) -> Claim:
@@ -83,7 +85,7 @@ def _claim(told: dict) -> Claim:
     filled["paper"] = Evidence(**filled["paper"]) if "paper" in filled else None
     filled["places"] = tuple(filled.get("places", ()))
     claim = Claim(**filled)
-    for value, legal in ((claim.kind, KINDS), (claim.how, HOW), (claim.verdict, ("", "ill-posed", "not testable here"))):
+    for value, legal in ((claim.group, GROUPS), (claim.kind, KINDS), (claim.how, HOW), (claim.verdict, ("", "ill-posed", "not testable here"))):
         if value not in legal:
             raise ValueError(f"{name}: {value!r} is not one of {', '.join(legal)}")
     if not claim.evidence and not claim.verdict:
@@ -221,7 +223,7 @@ def judge(claim: Claim, scale: str, results: Path = RESULTS) -> dict:
         "cell": cell(evidence) if pairs else "", "evidence": " | ".join(map(described, claim.evidence)),
         "second route": claim.second, "second verdict": combined(again) if again else "",
         "places": " | ".join(places), "change": _change(claim, verdict, smallest, hinge), "needs": claim.needs,
-        "deviations": claim.deviations,
+        "deviations": claim.deviations, "figure": claim.figure,
     }  # fmt: skip
 
 
