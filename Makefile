@@ -7,7 +7,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 NOTEBOOKS := 01_grammar_encoding 02_environment_design 03_agent_training_sweeps 04_image_search 05_noisy_diffusion_gradient \
   06_imagenet100_cloning 07_resnet18_classification 08_fid_kid_imagenet_variants 09_control A2_agent_claims \
-  A3_search_at_equal_cost A4_captions_and_encodings
+  A3_search_at_equal_cost A4_captions_and_encodings 10_claims_ledger
 MODELS := A1_train_tiny_models
 executed = $(1:%=results/$(SCALE)/%/executed.ipynb)
 
@@ -32,11 +32,14 @@ READY := $(if $(ACTIVE),,.venv/.installed)
 RAY := $(if $(ACTIVE),ray-in-active,.venv/.ray)
 API := $(if $(ACTIVE),api-in-active,.venv/.api)
 
-.PHONY: help reproduce compare reference test lab models models-report bench fuzz ray ray-in-active api api-in-active lint clean FORCE
+.PHONY: help reproduce page compare reference test lab models models-report bench fuzz ray ray-in-active api api-in-active lint clean FORCE
 help: ## list the targets (default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
-reproduce: $(call executed,$(NOTEBOOKS)) ## execute the notebooks in order, results to results/SCALE/, then compare
+reproduce: $(call executed,$(NOTEBOOKS)) ## execute the notebooks in order, results to results/SCALE/, then compare and write the page
 	@$(BIN)python -m rldf_utils.compare $(SCALE) || true
+	@$(BIN)python -m rldf_utils.page $(SCALE)
+page: $(READY) ## write results/SCALE/index.html from the results that are there, and open it in a browser
+	@$(BIN)python -m rldf_utils.page $(SCALE) --open
 compare: $(READY) ## hold the results against the committed run: verdicts, numbers, versions; exit status 1 if they differ
 	@$(BIN)python -m rldf_utils.compare $(SCALE)
 reference: $(READY) ## take these results as the committed run, or with NAME="another CPU" as one more measured run
@@ -103,6 +106,7 @@ $(call executed,$(MODELS)): FORCE
 $(call executed,03_agent_training_sweeps 04_image_search 05_noisy_diffusion_gradient A2_agent_claims A3_search_at_equal_cost): \
     $(call executed,02_environment_design)
 $(call executed,07_resnet18_classification 08_fid_kid_imagenet_variants): $(call executed,06_imagenet100_cloning)
+$(call executed,10_claims_ledger): $(call executed,$(filter-out 10_claims_ledger,$(NOTEBOOKS)))
 
 # Results made with other PARAMETERS are not up to date. A name that no notebook knows is refused before anything runs.
 STAMP := results/$(SCALE)/.parameters

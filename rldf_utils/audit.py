@@ -1,11 +1,18 @@
 """What is wrong with the evidence of the ledger: rows that are not there, words that do not follow from their numbers."""
 
+import csv
 import json
+import shutil
+import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from rldf_utils import stats
-from rldf_utils.evidence import Evidence, cell, described, measured, number, scalar
+from rldf_utils.evidence import NAMED, Evidence, cell, described, measured, number, scalar
 from rldf_utils.ledger import WORDS, Claim, load, of_row, over, word
 from rldf_utils.results import RESULTS, ROOT
 
@@ -33,6 +40,7 @@ def faults(scale: str, results: Path = RESULTS, claims: Sequence[Claim] | None =
             rows = evidence.rows(results / scale)
             if not rows:
                 found.append(f"{claim.id}: there is no row {described(evidence)}")
+            found += _said_twice(claim, evidence, results / scale)
             if rows and not cell(evidence):
                 found.append(f"{claim.id}: no cell of {evidence.notebook} writes {evidence.name}")
             for row in rows if claim.how == "verdict" and not claim.verdict else ():
@@ -40,7 +48,6 @@ def faults(scale: str, results: Path = RESULTS, claims: Sequence[Claim] | None =
                 if evidence in claim.second_evidence and isinstance(claim.smallest, str):
                     smallest = None  # in another unit
                 found += [f"{claim.id}: {said} in {described(evidence)}" for said in _row_faults(claim, row, evidence, smallest)]
-                found += _said_twice(claim, row, evidence, results / scale)
     return found
 
 
@@ -66,21 +73,67 @@ def _row_faults(claim: Claim, row: dict, evidence: Evidence, smallest: float | N
             yield f"{said!r} is written, and its readings say {follows!r}"
 
 
-def _said_twice(claim: Claim, row: dict, evidence: Evidence, folder: Path) -> Iterator[str]:
-    """A row of claims.csv whose verdict is not the one that the same notebook's metrics.json has of the claim."""
+def _said_twice(claim: Claim, evidence: Evidence, folder: Path) -> Iterator[str]:
+    """Where a claims.csv and the metrics.json of the same notebook disagree: a row that only one has, a verdict that differs."""
     path = folder / evidence.notebook / "metrics.json"
-    if evidence.name == "claims.csv" and path.is_file():
-        words = {said for text, said in _told(json.loads(path.read_text())["metrics"]) if text == row["claim"]}
-        if words and row["verdict"] not in words:
-            yield f"{claim.id}: {row['verdict']!r} in {described(evidence)}, and {', '.join(sorted(words))} in metrics.json"
+    if evidence.name != "claims.csv" or not path.is_file():
+        return
+    there = Counter(_told(json.loads(path.read_text())["metrics"].get("claims", {})))
+    here = Counter((row["claim"], row["verdict"]) for row in Evidence(evidence.file).rows(folder))
+    for one, other, name in ((here, there, "metrics.json"), (there, here, "claims.csv")):
+        for text, said in (one - other) if there else ():
+            yield f"{claim.id}: {text!r}, {said!r} is not in {name} of {evidence.notebook}"
 
 
 def _told(value) -> Iterator[tuple[str, str]]:
     """(claim, verdict) of every claim in nested metrics."""
-    if isinstance(value, dict):
-        if "claim" in value and "verdict" in value:
-            yield value["claim"], value["verdict"]
+    if isinstance(value, dict) and "claim" in value:
+        yield value["claim"], value["verdict"]
+    elif isinstance(value, dict):
         yield from ((key, item) for key, item in value.items() if isinstance(item, str))
-    if isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _told(item)
+        yield from (pair for item in value.values() for pair in _told(item))
+    elif isinstance(value, list):
+        yield from (pair for item in value for pair in _told(item))
+
+
+DEFECTS = ("another word", "an estimate outside its interval", "a row taken out")
+
+
+def planted(scale: str, number: int, rng: np.random.Generator, results: Path = RESULTS) -> pd.DataFrame:
+    """Spoil rows of the evidence on purpose, in a copy, one at a time: does `faults` find it?
+
+    Args:
+        number: of rows per kind of defect, drawn from the rows of claims.csv that some claim rests on.
+
+    Returns:
+        One row per defect: kind, row, found.
+    """
+    judged = [claim for claim in load() if claim.how == "verdict" and not claim.verdict]
+    bound = [(claim, evidence) for claim in judged for evidence in claim.evidence if evidence.name == "claims.csv"]
+    rows = [(claim, e, row) for claim, e in bound for row in e.rows(results / scale) if row["verdict"] in WORDS[:2]]
+    told = []
+    for place in rng.permutation(len(rows))[:number]:
+        claim, evidence, row = rows[place]
+        for kind in DEFECTS:
+            with tempfile.TemporaryDirectory() as copy:
+                shutil.copytree(results / scale, Path(copy, scale), ignore=shutil.ignore_patterns("*.png", "*.ipynb", "*.html", "*.npz"))
+                _spoil(Path(copy, scale, evidence.file), row, kind)
+                found = set(faults(scale, Path(copy), [claim])) - set(faults(scale, results, [claim]))
+            told.append({"kind": kind, "row": described(evidence), "found": any("no figure" not in line for line in found)})
+    return pd.DataFrame(told, columns=["kind", "row", "found"])
+
+
+def _spoil(path: Path, row: dict, kind: str) -> None:
+    with open(path, newline="") as file:
+        lines = list(csv.DictReader(file))
+    spoilt, low, high = dict(row), float(row["low"]), float(row["high"])
+    if kind == DEFECTS[0]:
+        spoilt["verdict"] = WORDS[1 - WORDS.index(row["verdict"])]
+    name = next(name for name in NAMED if row.get(name))
+    if kind == DEFECTS[1]:
+        spoilt[name] = high + max(high - low, 0.01)
+    kept = [spoilt if line == row else line for line in lines if line != row or kind != DEFECTS[2]]
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        writer.writeheader()
+        writer.writerows(kept)

@@ -26,6 +26,8 @@ LEVEL = 0.05  #: of the test of a row of Table 3
 DISTANCES = ("D_f", "D_max", "D_min", "rho", "sigma2", "conv")  #: what Table 3 says that the paper defines
 DECIDES = {"n to decide": "n = {:,.0f} would decide", "times_n": "{:,.0f} times as many would decide",
            "images": "{:,.0f} images of each set would decide"}  # fmt: skip
+#: what is read and not fixed: the columns of notebook 10's claims.csv
+READ = ["id", "verdict", "scale", "paper", "estimate", "low", "high", "smallest", "n", "readings", "hinges on", "second verdict", "places"]
 START, END = "<!-- verdicts -->", "<!-- /verdicts -->"
 
 
@@ -85,7 +87,8 @@ def _claim(told: dict) -> Claim:
     filled["paper"] = Evidence(**filled["paper"]) if "paper" in filled else None
     filled["places"] = tuple(filled.get("places", ()))
     claim = Claim(**filled)
-    for value, legal in ((claim.group, GROUPS), (claim.kind, KINDS), (claim.how, HOW), (claim.verdict, ("", "ill-posed", "not testable here"))):
+    fixed = ("", "ill-posed", "not testable here")
+    for value, legal in ((claim.group, GROUPS), (claim.kind, KINDS), (claim.how, HOW), (claim.verdict, fixed)):
         if value not in legal:
             raise ValueError(f"{name}: {value!r} is not one of {', '.join(legal)}")
     if not claim.evidence and not claim.verdict:
@@ -155,9 +158,9 @@ def _readings(rows: list[dict], verdicts: list[str]) -> str:
     """In how many of the readings that can be tested the claim holds: of one row its own count; several rows are the readings."""
     if len(rows) > 1:
         words = [word(v) for v in verdicts]
-        return f"{words.count('reproduced')} of {sum(name in WORDS[:4] for name in words)}"
+        return f"{words.count('reproduced')} of {sum(name in WORDS[:4] for name in words)} cases"
     (row,) = rows
-    return f"{row['holds']} of {row['readings']}" if row.get("readings") else row.get("holds in", "").removesuffix(" readings")
+    return f"{row['holds']} of {row['readings']} readings" if row.get("readings") else row.get("holds in", "")
 
 
 def _change(claim: Claim, verdict: str, smallest: float | None, hinge: str) -> str:
@@ -252,6 +255,30 @@ def status(table: pd.DataFrame) -> str:
     return f"{found.to_markdown()}\n"
 
 
+def rounded(value: float) -> str:
+    """A number for reading."""
+    return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}").replace("-", "\N{MINUS SIGN}")
+
+
+def interval(row: pd.Series) -> str:
+    """An estimate with its interval, or "" if there is none."""
+    if pd.isna(row["estimate"]):
+        return ""
+    return rounded(row["estimate"]) + (f" ({rounded(row['low'])} to {rounded(row['high'])})" if pd.notna(row["low"]) else "")
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The ledger for reading on a code host: one table per place in the paper."""
+    lines = [f"{says(table)}.", ""]
+    for group, part in table.groupby("group", sort=False):
+        lines += [f"## {group}", "", "| id | claim | verdict | scale | measured | holds in |", "|---|---|---|---|---|---|"]
+        for _, row in part.iterrows():
+            told = (row["id"], f"{row['claim']} ({row['place']})", row["verdict"], row["scale"], interval(row), row["readings"])
+            lines.append(f"| {' | '.join(told)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
 def renewed(readme: str, table: pd.DataFrame) -> str:
     """README's text with the status table between its two marks made anew.
 
@@ -262,7 +289,7 @@ def renewed(readme: str, table: pd.DataFrame) -> str:
     _, end, after = rest.partition(END)
     if not end or START in rest or END in after:
         raise ValueError(f"README.md needs {START} and {END}, once each and in this order")
-    return f"{before}{start}\n{status(table)}{end}{after}"
+    return f"{before}{start}\n\n{status(table)}\n{end}{after}"
 
 
 def main(arguments: list[str] | None = None) -> int:

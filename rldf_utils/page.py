@@ -14,6 +14,7 @@ from itertools import product
 from pathlib import Path
 
 import jinja2
+import matplotlib.pyplot as plt
 import nbformat
 import pandas as pd
 from markupsafe import Markup
@@ -26,6 +27,7 @@ from rldf_utils.results import RESULTS, ROOT, SCALES, write
 
 TEMPLATE = Path(__file__).with_name("page.html")
 MARKS = ("✓", "✗", "◐", "?", "–", "≠")  #: beside the words, so that colour is not needed
+COLOURS = ("#66c2a4", "#fc9272", "#fdd077", "#bdbdbd", "#e3e3e3", "#c7a3dc")  #: of the words in a chart
 MEANINGS = dict(zip(WORDS, (
     "the 95 % interval lies beyond the smallest effect of interest, on the claim's side",
     "it lies short of it: the effect is opposite, or too small to matter",
@@ -78,22 +80,15 @@ def _title(book: nbformat.NotebookNode) -> tuple[str, str]:
     return lines[0].lstrip("# "), lines[1] if len(lines) > 1 else ""
 
 
-def _number(value) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
 def _here(row: pd.Series) -> list[str]:
     """What was measured, as lines: estimate with interval, n, readings, the paper's number."""
-    lines = []
-    if pd.notna(row["estimate"]):
-        ends = f" ({_number(row['low'])} to {_number(row['high'])})" if pd.notna(row["low"]) else ""
-        lines.append(f"{_number(row['estimate'])}{ends}")
+    lines = [ledger.interval(row)] * bool(ledger.interval(row))
     if pd.notna(row["paper"]):
         lines.append(f"paper: {row['paper']:g}")
     if pd.notna(row["n"]) and pd.notna(row["estimate"]):
-        lines.append(f"n = {_number(row['n'])} {row['unit']}")
+        lines.append(f"n = {ledger.rounded(row['n'])} {row['unit']}")
     if row["readings"]:
-        lines.append(f"holds in {row['readings']} readings")
+        lines.append(f"holds in {row['readings']}")
     return lines
 
 
@@ -105,6 +100,22 @@ def _more(row: pd.Series) -> list[tuple[str, str]]:
     told = {"test": test, "fixed": row["fixed"], "evidence": row["evidence"], "hinges on": row["hinges on"], "second route": second,
             "would change it": row["change"], "at paper scale": row["needs"], "our deviations": row["deviations"]}  # fmt: skip
     return [(term, text) for term, text in told.items() if text]
+
+
+def chart(table: pd.DataFrame) -> plt.Figure:
+    """How many claims have which verdict, one bar per place in the paper; each part is labelled with its number."""
+    found = ledger.counts(table, "group").reindex(WORDS, fill_value=0)
+    figure, ax = plt.subplots(figsize=(9, 0.5 * found.shape[1] + 1.4))
+    left = pd.Series(0, found.columns)
+    for name, color in zip(WORDS, COLOURS, strict=True):
+        bars = ax.barh(found.columns, found.loc[name], left=left, color=color, label=name, edgecolor="white")
+        ax.bar_label(bars, [n or "" for n in found.loc[name]], label_type="center", fontsize=9)
+        left += found.loc[name]
+    ax.invert_yaxis()
+    ax.set(xlabel="claims", xlim=(0, left.max() * 1.02))
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper center", ncols=len(WORDS) // 2, frameon=False)
+    return figure
 
 
 def machines(scale: str, reference: Path = compare.REFERENCE) -> list[dict]:
@@ -119,7 +130,7 @@ def machines(scale: str, reference: Path = compare.REFERENCE) -> list[dict]:
         flat = [(compare.flat(run["notebooks"][n]), compare.flat(committed["notebooks"][n])) for n in shared]
         count = [compare.differences(ours, theirs, [], texts=False)[1] for ours, theirs in flat]
         verdicts, differ = (sum(c[key] for c in count) for key in ("verdicts", "verdicts differ"))
-        rows.append({"name": run["name"], "machine": run["provenance"]["machine"], "seed": run["seed"], "notebooks": len(shared),
+        rows.append({"name": run["name"], "machine": run["provenance"]["machine"], "notebooks": len(shared),
                      "verdicts": verdicts, "differ": differ})  # fmt: skip
     return rows
 
@@ -151,7 +162,8 @@ def index(scale: str, table: pd.DataFrame, results: Path = RESULTS, compared: st
         told = row["verdict"].partition(" (")[2].removesuffix(")")
         lacks = told if word(row["verdict"]) == "not testable here" else ""
         claim |= {"v": WORDS.index(word(row["verdict"])) + 1, "under": row["scale"] + f"; {told}" * bool(told and not lacks),
-                  "lacks": lacks, "first": not claims or claims[-1]["figure"] != row["figure"], "here": _here(row), "more": _more(row), "link": page + f"#cell-id={row['cell']}" * bool(row["cell"])}  # fmt: skip
+                  "lacks": lacks, "first": not claims or claims[-1]["figure"] != row["figure"], "here": _here(row), "more": _more(row),
+                  "link": page + f"#cell-id={row['cell']}" * bool(row["cell"])}  # fmt: skip
         if page not in there:
             claim["link"] = ""
         claims.append(claim)

@@ -39,6 +39,7 @@ NOTEBOOKS = [
     "A2_agent_claims",
     "A3_search_at_equal_cost",
     "A4_captions_and_encodings",
+    "10_claims_ledger",
 ]
 
 
@@ -284,7 +285,7 @@ echo whole > "$2"
 echo '{}' > "$(dirname "$2")/run.json"
 """
 PYTHON = """#!/bin/sh
-case "$*" in *--tidy*) ;; *rldf_utils.compare*) echo "compared $3"; exit 1 ;; esac
+case "$*" in *--tidy*) ;; *rldf_utils.compare*) echo "compared $3"; exit 1 ;; *rldf_utils.page*) echo "page $*" ;; esac
 if [ "$2" = venv ]; then for venv; do :; done; mkdir -p "$venv/bin"; cp "$0" "$venv/bin/python"; cp "$STUB" "$venv/bin/papermill"; fi
 exit 0
 """
@@ -352,9 +353,9 @@ def test_reproduce_twice_does_nothing_the_second_time(checkout):
     assert checkout("reproduce")[2] == NOTEBOOKS
     assert checkout("reproduce")[2] == []
     (checkout.root / "rldf_utils" / "env.py").touch()
-    assert sorted(checkout("-j2", "reproduce")[2]) == NOTEBOOKS
+    assert sorted(checkout("-j2", "reproduce")[2]) == sorted(NOTEBOOKS)
     (checkout.root / "results/tiny/03_agent_training_sweeps/run.json").unlink()
-    assert checkout("reproduce")[2] == ["03_agent_training_sweeps"]
+    assert checkout("reproduce")[2] == ["03_agent_training_sweeps", "10_claims_ledger"]
 
 
 def test_a_failing_notebook_is_named_and_not_taken_for_done(checkout):
@@ -362,13 +363,13 @@ def test_a_failing_notebook_is_named_and_not_taken_for_done(checkout):
     (checkout.root / "rldf_utils" / "env.py").touch()
     folder = checkout.root / "results" / "tiny" / "02_environment_design"
     status, output, ran = checkout("-k", "reproduce", FAIL="02_")
-    assert status != 0 and ran == [*NOTEBOOKS[:2], *NOTEBOOKS[5:8], NOTEBOOKS[10]], (
+    assert status != 0 and ran == [*NOTEBOOKS[:2], *NOTEBOOKS[5:8], "A4_captions_and_encodings"], (
         "with -k all that does not depend on 02 still runs, and the others do not"
     )
     assert (folder / "partial.ipynb").read_text() == "partly\n" and not (folder / "executed.ipynb").exists()
     said = "notebooks/02_environment_design.ipynb failed; its partly executed copy shows the error: "
     assert f"{said}results/tiny/02_environment_design/partial.ipynb" in output.splitlines()
-    assert checkout("reproduce")[2] == [*NOTEBOOKS[1:5], *NOTEBOOKS[8:10]], "goes on from the last finished notebook"
+    assert checkout("reproduce")[2] == [*NOTEBOOKS[1:5], *NOTEBOOKS[8:10], "10_claims_ledger"], "goes on from the last finished notebook"
     assert not (folder / "partial.ipynb").exists()
 
 
@@ -391,7 +392,8 @@ def test_only_paper_scale_may_use_the_network(checkout):
 
 def test_reproduce_ends_with_the_comparison_and_compare_says_it_by_its_exit_status(checkout):
     status, output, _ = checkout("reproduce")
-    assert status == 0 and output.splitlines()[-1] == "compared tiny"
+    assert status == 0 and output.splitlines()[-2:] == ["compared tiny", "page -m rldf_utils.page tiny"]
+    assert checkout("page", "SCALE=smoke")[1].splitlines()[-1] == "page -m rldf_utils.page smoke --open"
     status, output, ran = checkout("compare", "SCALE=smoke")
     assert status != 0 and "compared smoke" in output and not ran
 

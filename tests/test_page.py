@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 WIDTHS = (390, 1280)
-OUTSIDE = re.compile(r"""(?:src|srcset|action|data|poster|@import|url\()\s*=?\s*["'(]?\s*(?:https?:)?//|<link[^>]+href=["'](?!data:)|<script|<iframe""")
+FETCHED = r"""(?:src|srcset|action|data|poster|@import|url\()\s*=?\s*["'(]?\s*(?:https?:)?//"""
+OUTSIDE = re.compile(FETCHED + r"""|<link[^>]+href=["'](?!data:)|<script|<iframe""")
 
 
 class Browser:
