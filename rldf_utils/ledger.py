@@ -155,12 +155,13 @@ def _against(paper: float, low: float, high: float, smallest: float) -> str:
 
 
 def _readings(rows: list[dict], verdicts: list[str]) -> str:
-    """In how many of the readings that can be tested the claim holds: of one row its own count; several rows are the readings."""
-    if len(rows) > 1:
-        words = [word(v) for v in verdicts]
-        return f"{words.count('reproduced')} of {sum(name in WORDS[:4] for name in words)} cases"
-    (row,) = rows
-    return f"{row['holds']} of {row['readings']} readings" if row.get("readings") else row.get("holds in", "")
+    """In how many readings the claim holds, by the rows' own counts; without these the rows that can be tested are the cases."""
+    own = [f"{row['holds']} of {row['readings']}" if row.get("readings") else row.get("holds in", "") for row in rows]
+    if all(own):
+        held, readings = (sum(int(text.split(" ")[place]) for text in own) for place in (0, 2))
+        return f"{held} of {readings} readings"
+    words = [word(v) for v in verdicts]
+    return f"{words.count('reproduced')} of {sum(name in WORDS[:4] for name in words)} cases" if len(rows) > 1 else ""
 
 
 def _change(claim: Claim, verdict: str, smallest: float | None, hinge: str) -> str:

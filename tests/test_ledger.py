@@ -165,7 +165,8 @@ def test_numbers_about_imagenet_wait_for_paper_scale(table):
     (["reproduced"] * 3, "reproduced"), (["reproduced"] * 2 + ["contradicted"], "depends on the reading"),
     (["contradicted"] * 20 + ["reproduced"], "contradicted"), (["reproduced", "undecided"], "undecided"),
     (["reproduced", "reproduced", "undecided"], "reproduced"), (["contradicted", "depends on the reading"], "depends on the reading"),
-    (["reproduced", "not testable here (needs a GPU)"], "reproduced"), (["undecided (n = 9 would decide)"], "undecided (n = 9 would decide)"),
+    (["reproduced", "not testable here (needs a GPU)"], "reproduced"),
+    (["undecided (n = 9 would decide)"], "undecided (n = 9 would decide)"),
     (["undecided (n = 9 would decide)", "contradicted"], "undecided (n = 9 would decide)")])  # fmt: skip
 def test_one_word_of_several(words, verdict):
     assert combined(words) == verdict

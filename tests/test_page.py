@@ -165,7 +165,7 @@ def test_every_claim_is_on_the_page_with_its_word_and_every_link_leads_somewhere
 def test_the_status_is_that_of_the_ledger(site, table):
     text = site.read_text()
     for name, numbers in ledger.counts(table, "scale").iterrows():
-        (row,) = re.findall(rf"</span> {name}</th>(.*?)<td class=\"small\">", text)
+        (row,) = re.findall(rf"</span> {name}<span class=\"meaning\">[^<]+</span></th>(.*?)</tr>", text)
         assert [int(n) for n in re.findall(r"<td class=\"num\">(\d+)</td>", row)] == numbers.tolist()
 
 
@@ -219,6 +219,10 @@ def test_the_filters_show_what_they_say_by_mouse_and_by_keyboard(site, browser, 
             expected = table["id"][(words == name) & (table["group"] == group if group else True)]
             assert sorted(browser.js(SHOWN)) == sorted(expected), (name, group)
             assert bool(browser.js("document.querySelector('.none').getClientRects().length")) == (not len(expected))
+            heads = browser.js("[...document.querySelectorAll('tr.group')].filter(row => row.getClientRects().length).length")
+            assert heads == table.loc[expected.index, "group"].nunique() or group, "no group without a claim"
+    status = browser.js("[...document.querySelectorAll('.plain tbody tr')].every(row => row.getClientRects().length)")
+    assert status is True, "the filters leave the status alone"
     browser.visit(site, 1280)
     browser.js("document.getElementById('w0').focus()")
     for kind in ("rawKeyDown", "keyUp"):
