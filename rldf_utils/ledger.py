@@ -186,7 +186,9 @@ def _change(claim: Claim, verdict: str, smallest: float | None, hinge: str) -> s
 def judge(claim: Claim, scale: str, results: Path = RESULTS) -> dict:
     """A claim's row of the ledger: what is fixed about it, and what the notebooks found at a scale."""
     folder = results / scale
-    pairs = [(row, evidence) for evidence in claim.evidence for row in evidence.rows(folder)]
+    pairs = []
+    for evidence in claim.evidence:
+        pairs += [(row, evidence) for row in evidence.rows(folder) if row not in [r for r, _ in pairs]]
     row, evidence = pairs[0] if pairs else ({}, Evidence(""))
     smallest, paper, verdicts = claim.smallest, None, []
     if isinstance(smallest, str):

@@ -59,7 +59,7 @@ PROSE = {
     "nine times larger: cost": "I5-cost", "nine times larger: works": "I5-works", "some tasks are easy": "I6-easy",
     "random is good in small worlds": "I7-small", "and falls behind": "I7-large", "unrealistic images penalised": "I8-rarer",
     "improves past the goal": "F10-past", "the gradient is fast": "P-gradient-fast", "sticks on plateaus": "P-gradient-plateaus",
-    "diverges": "P-gradient-diverges", "captions lose": "F7", "a concept left out": "F8", "actions": "F9", "any model": "F10-model",
+    "diverges": "P-gradient-diverges", "captions lose": "F7", "a concept left out": "F8", "erased": "F8-erased", "actions": "F9", "any model": "F10-model",
     "sliders": "F13", "many domains": "F14", "a whole clone": "C1-clone", "faithful classes": "F2", "no text, no fine-tuning": "P-no-text",
     "diverse": "F1-diverse", "balanced": "P-balanced",
 }  # fmt: skip
@@ -98,13 +98,10 @@ def test_a_claim_says_how_it_is_tested_and_on_what_evidence(claim):
         assert evidence.cell(item) in [cell["id"] for cell in cells if cell["cell_type"] == "code"]
 
 
-def test_no_claim_waits_for_a_notebook_that_is_there():
-    """A claim of a notebook that is still to come points to a row TODO; the day it comes, the row must be named."""
-    todo = {claim.id: item.notebook for claim in CLAIMS for item in claim.evidence if "TODO" in item.where.values()}
-    late = {name: notebook for name, notebook in todo.items() if (ROOT / "notebooks" / f"{notebook}.ipynb").is_file()}
-    assert not late, f"name their rows in data/paper/claims.toml: {late}"
-    if todo:
-        pytest.skip(f"notebooks to come: {', '.join(sorted(set(todo.values())))}, for {', '.join(todo)}")
+def test_no_claim_waits_for_a_notebook():
+    """A notebook that is still to come leaves its claims open; the day it comes, their rows must be there (the tests above)."""
+    if waiting := audit.awaited(CLAIMS):
+        pytest.skip("; ".join(f"{name} is to come, for {', '.join(ids)}" for name, ids in waiting.items()))
 
 
 # Words and numbers.
