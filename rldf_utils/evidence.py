@@ -23,6 +23,12 @@ class Evidence:
     low: str = "low"
     high: str = "high"
 
+    @classmethod
+    def of(cls, text: str) -> "Evidence":
+        """From "notebook: claim", the rows of its claims.csv with that claim."""
+        notebook, _, claim = text.partition(": ")
+        return cls(f"{notebook}/claims.csv", {"claim": claim})
+
     @property
     def notebook(self) -> str:
         return self.file.split("/")[0]

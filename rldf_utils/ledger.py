@@ -83,7 +83,7 @@ def _claim(told: dict) -> Claim:
     if unknown := set(filled) - {f.name for f in fields(Claim)}:
         raise ValueError(f"{name}: no field is called {', '.join(sorted(unknown))}")
     for key in ("evidence", "second_evidence"):
-        filled[key] = tuple(Evidence(**item) for item in filled.get(key, ()))
+        filled[key] = tuple(Evidence(**item) if isinstance(item, dict) else Evidence.of(item) for item in filled.get(key, ()))
     filled["paper"] = Evidence(**filled["paper"]) if "paper" in filled else None
     filled["places"] = tuple(filled.get("places", ()))
     claim = Claim(**filled)

@@ -115,7 +115,7 @@ def site(table, tmp_path_factory):
     results = tmp_path_factory.mktemp("a site")
     for name in ("01_grammar_encoding", "A2_agent_claims"):
         shutil.copytree(ROOT / "results" / "tiny" / name, results / "tiny" / name)
-    for figure in {path for path in table["figure"] if path}:
+    for figure in {path for path in table["figure"] if (ROOT / "results" / "tiny" / path).is_file()}:
         (results / "tiny" / figure).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / "results" / "tiny" / figure, results / "tiny" / figure)
     path, _ = page.save("tiny", table, results)
