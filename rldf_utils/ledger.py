@@ -202,7 +202,9 @@ def judge(claim: Claim, scale: str, results: Path = RESULTS) -> dict:
     elif claim.verdict:
         verdict = f"{claim.verdict} (needs {claim.needs})"
     elif not pairs:
-        verdict = f"not testable here (needs a run of {claim.evidence[0].notebook})"
+        notebook = claim.evidence[0].notebook
+        ran = (folder / notebook / "metrics.json").is_file()  # then it judges less at this scale
+        verdict = f"not testable here (needs {claim.needs if ran else f'a run of {notebook}'})"
     elif claim.how == "cells":
         verdict, row = _extreme([r for r, _ in pairs])
         paper = number(row["paper"])

@@ -23,7 +23,7 @@ from PIL import Image
 
 from rldf_utils import compare, ledger
 from rldf_utils.ledger import TIERS, WORDS, word
-from rldf_utils.results import RESULTS, ROOT, SCALES, write
+from rldf_utils.results import RESULTS, ROOT, SCALES, sha256, write
 
 TEMPLATE = Path(__file__).with_name("page.html")
 MARKS = ("✓", "✗", "◐", "?", "–", "≠")  #: beside the words, so that colour is not needed
@@ -92,13 +92,17 @@ def _here(row: pd.Series) -> list[str]:
     return lines
 
 
-def _more(row: pd.Series) -> list[tuple[str, str]]:
+def _more(row: pd.Series, folder: Path) -> list[tuple[str, str]]:
     """What stands folded below a claim: (term, text)."""
+    file = folder / re.split("[#,]", row["evidence"])[0]
+    proof = f"{row['evidence']} (sha256 {sha256(file)[:12]})" if row["evidence"] and file.is_file() else row["evidence"]
+    command = f"make results/{folder.name}/{row['notebook']}/executed.ipynb" if row["notebook"] else ""
     smallest = f"; smallest effect of interest {row['smallest']:g}" if pd.notna(row["smallest"]) else ""
     test = "; ".join(part for part in (row["statistic"], row["direction"] and f"the claim says: {row['direction']}") if part) + smallest
     second = "; ".join(part for part in (row["second route"], row["second verdict"]) if part)
-    told = {"test": test, "fixed": row["fixed"], "evidence": row["evidence"], "hinges on": row["hinges on"], "second route": second,
-            "would change it": row["change"], "at paper scale": row["needs"], "our deviations": row["deviations"]}  # fmt: skip
+    told = {"test": test, "fixed": row["fixed"], "evidence": proof, "command": command, "hinges on": row["hinges on"],
+            "second route": second, "would change it": row["change"], "at paper scale": row["needs"],
+            "our deviations": row["deviations"]}  # fmt: skip
     return [(term, text) for term, text in told.items() if text]
 
 
@@ -162,8 +166,8 @@ def index(scale: str, table: pd.DataFrame, results: Path = RESULTS, compared: st
         told = row["verdict"].partition(" (")[2].removesuffix(")")
         lacks = told if word(row["verdict"]) == "not testable here" else ""
         claim |= {"v": WORDS.index(word(row["verdict"])) + 1, "under": row["scale"] + f"; {told}" * bool(told and not lacks),
-                  "lacks": lacks, "first": not claims or claims[-1]["figure"] != row["figure"], "here": _here(row), "more": _more(row),
-                  "link": page + f"#cell-id={row['cell']}" * bool(row["cell"])}  # fmt: skip
+                  "lacks": lacks, "first": not claims or claims[-1]["figure"] != row["figure"], "here": _here(row),
+                  "more": _more(row, results / scale), "link": page + f"#cell-id={row['cell']}" * bool(row["cell"])}  # fmt: skip
         if page not in there:
             claim["link"] = ""
         claims.append(claim)

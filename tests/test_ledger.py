@@ -52,14 +52,15 @@ def test_every_published_cell_of_tables_1_and_2_has_a_row(table):
     assert len(table[table["id"].str.match("T3-[0-9]")]) == 18
 
 
-#: what paper/NOTES lists as claims of the prose -> the row that judges it
+#: what the prose claims -> the row that judges it
 PROSE = {
     "the start decides much": "I1", "seeds must be fixed": "I2-reached", "moving seeds give looping rewards": "I2-loops",
     "the CLIP reward sticks": "I3-stuck", "the partial-semantic reward is gradual": "I3-near", "distance misleads": "I4",
     "nine times larger: cost": "I5-cost", "nine times larger: works": "I5-works", "some tasks are easy": "I6-easy",
     "random is good in small worlds": "I7-small", "and falls behind": "I7-large", "unrealistic images penalised": "I8-rarer",
     "improves past the goal": "F10-past", "the gradient is fast": "P-gradient-fast", "sticks on plateaus": "P-gradient-plateaus",
-    "diverges": "P-gradient-diverges", "captions lose": "F7", "a concept left out": "F8", "erased": "F8-erased", "actions": "F9", "any model": "F10-model",
+    "diverges": "P-gradient-diverges", "captions lose": "F7", "a concept left out": "F8", "erased": "F8-erased",
+    "actions": "F9", "any model": "F10-model",
     "sliders": "F13", "many domains": "F14", "a whole clone": "C1-clone", "faithful classes": "F2", "no text, no fine-tuning": "P-no-text",
     "diverse": "F1-diverse", "balanced": "P-balanced",
 }  # fmt: skip
@@ -182,6 +183,13 @@ def test_a_published_number_at_paper_scale(tmp_path, low, high, verdict):
 def test_what_was_not_run_is_not_testable(tmp_path):
     rows = [ledger.judge(claim, "tiny", tmp_path) for claim in CLAIMS]
     assert {word(row["verdict"]) for row in rows} == {"not testable here", "ill-posed"}
+    (captions,) = (claim for claim in CLAIMS if claim.id == "F7")
+    assert ledger.judge(captions, "paper", tmp_path)["verdict"] == "not testable here (needs a run of A4_captions_and_encodings)"
+    folder = tmp_path / "paper" / "A4_captions_and_encodings"
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text("{}")
+    (folder / "claims.csv").write_text("world,verdict\nbase,not testable here (needs a judge of photographs)\n")
+    assert ledger.judge(captions, "paper", tmp_path)["verdict"] == f"not testable here (needs {captions.needs})"
 
 
 # Controls: the ledger could say otherwise.

@@ -1,6 +1,7 @@
 """The result page, looked at by a browser with the network off: what it asks for, says, shows and hides."""
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -160,6 +161,14 @@ def test_every_claim_is_on_the_page_with_its_word_and_every_link_leads_somewhere
         assert not anchor or f'id="{anchor}"' in (site.parent / target).read_text(), (target, anchor)
     for target in re.findall(r'href="#([^"]+)"', text):
         assert f'id="{target}"' in text
+
+
+def test_a_claim_shows_its_test_its_evidence_with_hash_and_the_command_that_makes_it(site):
+    (row,) = re.findall(r'id="I5-cost">(.*?)</tr>', site.read_text(), re.DOTALL)
+    told = dict(re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", row))
+    digest = hashlib.sha256((site.parent / "A2_agent_claims" / "claims.csv").read_bytes()).hexdigest()[:12]
+    assert "smallest effect of interest 0.1" in told["test"] and f"sha256 {digest}" in told["evidence"]
+    assert told["command"] == "make results/tiny/A2_agent_claims/executed.ipynb" and told["would change it"] and told["at paper scale"]
 
 
 def test_the_status_is_that_of_the_ledger(site, table):
