@@ -24,7 +24,8 @@ HOW = ("verdict", "number", "cells", "at least")
 TIERS = {"smoke": "smoke", "tiny": "small world", "paper": "paper"}  #: how a scale is called beside a verdict
 LEVEL = 0.05  #: of the test of a row of Table 3
 DISTANCES = ("D_f", "D_max", "D_min", "rho", "sigma2", "conv")  #: what Table 3 says that the paper defines
-DECIDES = {"n to decide": "n = {:,.0f} would decide", "times_n": "{:,.0f} times as many would decide",
+DECIDES = {"n to decide": "n = {:,.0f} would decide", "times_n": "{:,.3g} times as many would decide",
+           "more": "{:,.3g} times as many would decide",
            "images": "{:,.0f} images of each set would decide"}  # fmt: skip
 #: what is read and not fixed: the columns of notebook 10's claims.csv
 READ = ["id", "verdict", "scale", "paper", "estimate", "low", "high", "smallest", "n", "readings", "hinges on", "second verdict", "places"]
