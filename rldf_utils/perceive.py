@@ -3,7 +3,7 @@
 import io
 import stat
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -199,22 +199,6 @@ def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image.convert("RGB")
 
 
-def read_images(paths: Sequence[Path], folder: Path) -> Iterator[np.ndarray]:
-    """`read_image` of every path of a folder, in order.
-
-    Raises:
-        ImageError: at the end, if there were files that are no images; all are counted and the first five named.
-    """
-    broken = []
-    for path in paths:
-        try:
-            yield read_image(path)
-        except ImageError as error:
-            broken.append(str(error))
-    if broken:
-        raise ImageError(f"{len(broken)} of {len(paths)} files of {folder} cannot be read: {'; '.join(broken[:5])}")
-
-
 @dataclass(frozen=True)
 class Percept:
     """What a perceiver saw: the likeliest word of each axis, and every word's probability."""
@@ -254,10 +238,9 @@ class Clip:
     @torch.inference_mode()
     def embed_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Images, uint8 (height, width, 3) each, to unit vectors, float32 (n, d)."""
-        tensors = [self.preprocess(Image.fromarray(image)) for image in images]
         out = []
-        for start in range(0, len(tensors), self.batch):
-            part = tensors[start : start + self.batch]
+        for start in range(0, len(images), self.batch):
+            part = [self.preprocess(Image.fromarray(image)) for image in images[start : start + self.batch]]
             padded = torch.stack([*part, *[part[-1]] * (self.batch - len(part))]).to(self.device)
             out.append(self.model.encode_image(padded, normalize=True)[: len(part)].float().cpu().numpy())
         return np.concatenate(out)
