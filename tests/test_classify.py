@@ -60,6 +60,27 @@ def test_training_learns_and_repeats():
     assert not torch.equal(first["fc.weight"], other["fc.weight"])
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(optimizer, monkeypatch, tmp_path):
+    (x, y), recipe = stripes(96), replace(QUICK, optimizer=optimizer, width=16)
+    state = torch.get_rng_state()
+    whole, real, steps = classify.train(x, y, 2, recipe, seed=3).state_dict(), classify.augment, []
+    assert torch.equal(torch.get_rng_state(), state), "the seed is the training's own"
+    monkeypatch.setattr(classify, "OFTEN", 0)
+
+    def stop(*args):
+        steps.append(1)
+        if len(steps) == 26:  # 6 an epoch: in the fifth
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(classify, "augment", stop)
+    with pytest.raises(KeyboardInterrupt):
+        classify.train(x, y, 2, recipe, seed=3, keep=tmp_path / "a.pt")
+    resumed = classify.train(x, y, 2, recipe, seed=3, keep=tmp_path / "a.pt").state_dict()
+    assert len(steps) == 26 + 12 and all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
 def test_progressive_resizing_trains_at_both_sizes(monkeypatch):
     x, y = stripes(32)
     sizes, real = [], classify.augment
