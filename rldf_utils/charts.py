@@ -145,7 +145,11 @@ def by_epsilon(rows: pd.DataFrame) -> plt.Figure:
 
 
 def encoding_space(images: np.ndarray, grammar: Grammar) -> plt.Figure:
-    """Figure 3: the pictures of all states, uint8 (states, height, width, 3): half of the axes down, the others across."""
+    """Figure 3: the pictures of all states, uint8 (states, height, width, 3): half of the axes down, the others across.
+
+    Larger ones than 64 px are shrunk to that, which is more than the figure shows of each.
+    """
+    images = np.stack([plots.shrunk(image, 64) for image in images])
     names, half = list(grammar.axes), len(grammar.axes) // 2
     (_, height, width, _), rows = images.shape, prod(grammar.shape[:half])
     sheet = images.reshape(rows, -1, height, width, 3).swapaxes(1, 2).reshape(rows * height, -1, 3)

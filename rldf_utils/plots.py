@@ -54,6 +54,19 @@ def save_figure(figure: plt.Figure, folder: Path, name: str) -> Path:
     return path
 
 
+def shrunk(image: np.ndarray, edge: int) -> np.ndarray:
+    """A picture, uint8 (height, width, 3), no edge longer than said."""
+    if (longest := max(image.shape)) <= edge:
+        return image
+    height, width = (max(1, edge * n // longest) for n in image.shape[:2])
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
+
+
+def picture(ax: plt.Axes, image: np.ndarray) -> None:
+    """A picture, uint8 (height, width, 3): pixel by pixel if it is one of the small world, else as smooth as a photograph is shown."""
+    ax.imshow(image, interpolation="nearest" if max(image.shape) <= 64 else "auto")
+
+
 def image_grid(images: Sequence[np.ndarray], titles: Sequence[str] | None = None, columns: int = 8, size: float = 1.15,
                suptitle: str | None = None, highlight: Sequence[int] = ()) -> plt.Figure:  # fmt: skip
     """Pictures in reading order, a title over each; those listed in `highlight` get a green frame."""
@@ -66,7 +79,7 @@ def image_grid(images: Sequence[np.ndarray], titles: Sequence[str] | None = None
     for ax in axes.flat:
         ax.axis("off")
     for i, (image, ax) in enumerate(zip(images, axes.flat, strict=False)):
-        ax.imshow(image)
+        picture(ax, image)
         if titles:
             ax.set_title(titles[i], fontsize=7)
         if i in highlight:
@@ -77,8 +90,8 @@ def image_grid(images: Sequence[np.ndarray], titles: Sequence[str] | None = None
 
 
 def side_by_side(rows: dict[str, Sequence[Sequence[np.ndarray]]], titles: Sequence[str], size: float = 0.75) -> plt.Figure:
-    """Contact sheet: one row a class, in it one block of pictures a set, the same number in each; titles over the blocks."""
-    each = len(next(iter(rows.values()))[0])
+    """Contact sheet: one row a class, in it one block of pictures a set; titles over the blocks."""
+    each = max(len(block) for blocks in rows.values() for block in blocks)
     widths = ([1] * each + [0.4]) * len(titles)
     figure, axes = plt.subplots(len(rows), len(widths) - 1, figsize=(size * sum(widths) + 0.8, size * len(rows) + 0.4), squeeze=False,
                                 gridspec_kw={"width_ratios": widths[:-1], "wspace": 0.02, "hspace": 0.02})  # fmt: skip
@@ -89,7 +102,7 @@ def side_by_side(rows: dict[str, Sequence[Sequence[np.ndarray]]], titles: Sequen
         line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
         for k, block in enumerate(blocks):
             for i, image in enumerate(block):
-                line[k * (each + 1) + i].imshow(image)
+                picture(line[k * (each + 1) + i], shrunk(image, round(2 * size * STYLE["savefig.dpi"])))
     for k, title in enumerate(titles):
         axes[0, k * (each + 1)].set_title(title, loc="left", fontsize=9)
     return figure

@@ -7,7 +7,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from rldf_utils import grammar as grammars
-from rldf_utils import plots
+from rldf_utils import charts, plots
 
 ODD = "price $5_a_b$"
 PICTURE = np.zeros((8, 8, 3), np.uint8)
@@ -56,3 +56,29 @@ def test_figure_3_shows_every_state_of_three_axes_with_its_steps_to_the_goal(sha
     labels = [[text.get_text() for text in axis.get_ticklabels()] for axis in (ax.xaxis, ax.yaxis, ax.zaxis)]
     assert labels[: len(shape)] == [list(words) for words in grammar.axes.values()][:3]
     assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 8
+
+
+def test_figure_3_of_photographs_takes_the_memory_of_small_ones(monkeypatch):
+    images = np.zeros((12, 512, 384, 3), np.uint8)
+    images[5, :, 192:] = 200
+    figure = charts.encoding_space(images, grammars.grid((3, 4)))
+    (sheet,) = figure.axes[0].get_images()
+    shown = np.asarray(sheet.get_array())
+    assert shown.shape == (3 * 64, 4 * 48, 3) and shown.max() == 200
+    assert (shown[64:128, 48:96][:, :24] == 0).all() and (shown[64:128, 48:96][:, 24:] == 200).all() and shown.sum() == 200 * 64 * 24 * 3
+
+
+def test_photographs_are_smoothed_and_small_pictures_are_not():
+    photo = np.indices((512, 512)).sum(0)[..., None].repeat(3, 2).astype(np.uint8) % 2 * 255  # grey, if it is not aliased
+    shown = [ax.get_images()[0] for ax in plots.image_grid([photo, PICTURE]).axes]
+    assert [image.get_interpolation() for image in shown] == ["auto", "nearest"]
+    figure = plots.side_by_side({"a": [[photo], [photo]]}, ["one", "other"])
+    (small, *_), again = figure.axes[0].get_images(), plots.shrunk(photo, 64)
+    assert small.get_array().shape == (225, 225, 3) and abs(np.asarray(small.get_array()).mean() - 127.5) < 2
+    assert again.shape == (64, 64, 3) and again.std() < 2 and plots.shrunk(PICTURE, 64) is PICTURE
+
+
+def test_blocks_of_a_contact_sheet_may_have_unequal_numbers_of_pictures():
+    figure = plots.side_by_side({"a": [[PICTURE], [PICTURE] * 3], "b": [[], [PICTURE] * 2]}, ["one", "other"])
+    drawn = [[len(ax.get_images()) for ax in figure.axes[row * 7 :][:7]] for row in (0, 1)]
+    assert drawn == [[1, 0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 1, 0]]
