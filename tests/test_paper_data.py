@@ -1,0 +1,77 @@
+"""Notebooks 7 and 8 at SCALE=paper, on stand-ins of the five sets, of Inception and of a clone; counts and widths are small."""
+
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import standins
+
+from rldf_utils import classify, distances, fid, imagenet, results, transfer
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def classes():
+    return imagenet.evenly(imagenet.classes("paper"), 4)
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory, classes):
+    """A machine on which notebook 6 has run: 48 training pictures in each set that was made, 24 in the real one."""
+    place = tmp_path_factory.mktemp("paper")
+    standins.imagenets(place / "data" / "raw")
+    (place / "data" / "imagenet").symlink_to(results.DATA / "imagenet")
+    counts = {"train": 12, "val": 2, "test": 2}
+    standins.clones(place / "results" / "paper" / "06_imagenet100_cloning", classes, counts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fid, "INCEPTION", standins.inception(place / "cache" / "inception-2015-12-05.pt"))
+        patch.setattr(results, "RESULTS", place / "results")
+        patch.setattr(imagenet, "DATA", place / "data")
+        for module in (fid, imagenet, transfer):
+            patch.setattr(module, "CACHE", place / "cache" / "images")
+        patch.setitem(classify.RECIPES, "paper", classify.Recipe("cifar", 32, 2, batch=16, width=8))
+        yield place
+
+
+def executed(name: str, **parameters) -> dict:
+    """The names of a notebook after all its cells ran, in this process."""
+    space = {"__name__": "__main__"}
+    for number, cell in enumerate(nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells):
+        if cell.cell_type == "code":
+            exec(compile(cell.source, f"{name}[{number}]", "exec"), space)
+        if "parameters" in cell.metadata.get("tags", []):
+            space.update(parameters)
+    return space
+
+
+@pytest.mark.filterwarnings("ignore::rldf_utils.fid.FewImages")
+def test_notebook_8_takes_the_sets_as_they_unpack_and_the_clone_s_classes_alone(paper, classes):
+    with pytest.warns(UserWarning, match=r"imagenet-r holds 1 files that are not taken for images: README.txt"):
+        found = executed("08_fid_kid_imagenet_variants", SCALE="paper")
+    files, ids = found["files"], set(classes["class_id"])
+    assert {name: len(part) for name, part in files.items()} == {
+        "context clone": 48, "sampled sentences": 48, "plain names": 48, "IN": 24, "Sketch": 16, "Im-R": 110, "Im-A": 110, "Im-O": 110,
+        distances.HELD_OUT: 24,
+    }  # fmt: skip
+    for name in ("IN", "Sketch", distances.HELD_OUT):
+        assert {Path(file).parent.name for file in files[name]} == ids, "the sets hold more classes than the clone"
+    assert found["n"] == 16 and all(len(values) == 16 for name, values in found["features"].items() if name != "reference")
+    assert found["surveys"]["Sketch"].grey == 16 and found["surveys"]["context clone"].sizes == ((32, 32),)
+    table = pd.read_csv(paper / "results" / "paper" / "08_fid_kid_imagenet_variants" / "table_1.csv")
+    assert table["value"].notna().all() and set(table["row"]) == {"context clone", "sampled sentences", "plain names", distances.HELD_OUT}
+
+
+def test_notebook_7_cuts_all_sets_to_the_real_one_and_keeps_its_trainings(paper, monkeypatch):
+    first = executed("07_resnet18_classification", SCALE="paper", SEEDS=2)
+    assert first["n"] == 24 and {kind: len(labels) for kind, (_, labels) in first["sets"].items()} == dict.fromkeys(
+        ("context", "sampled", "plain", "real", "wrong"), 24
+    ) | {"steps": 48, "epochs": 48}
+    assert all(isinstance(part, np.memmap) for x, _ in first["sets"].values() for part in transfer.joined((x, _))[0].parts), "none in memory"
+    assert len(list((paper / "cache" / "trainings").glob("*.npz"))) == 2 * len(first["sets"])
+    monkeypatch.setattr(classify, "train", None)
+    monkeypatch.setattr(fid, "features", None)
+    again = executed("07_resnet18_classification", SCALE="paper", SEEDS=2)
+    assert again["metrics"] == first["metrics"]
