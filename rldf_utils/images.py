@@ -65,7 +65,7 @@ def image_files(folder: Path, classes: Iterable[str] | None = None) -> list[Path
 
 
 def read_images(paths: Sequence[Path], folder: Path, prepare: Callable[[np.ndarray], Any] | None = None) -> Iterator:
-    """`read_image` of every path of a folder, in order; of more than `FEW` on all cores, a process each.
+    """`read_image` of every path of a folder, in order; of more than `FEW` on up to 16 cores, a process each.
 
     Args:
         prepare: what becomes of an image where it is read, such as scaling; a function that can be pickled.
@@ -75,7 +75,7 @@ def read_images(paths: Sequence[Path], folder: Path, prepare: Callable[[np.ndarr
     """
     workers = 0
     if len(paths) > FEW:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        workers = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     broken, read = [], partial(_prepared, prepare=prepare)
     for part in DataLoader(list(paths), 32, num_workers=workers, collate_fn=read, generator=torch.Generator()):
         for image in part:

@@ -278,6 +278,13 @@ def net():
     return fid.network("tiny")
 
 
+def test_without_a_network_it_says_where_the_weights_go(monkeypatch, tmp_path):
+    monkeypatch.setattr(fid, "CACHE", tmp_path / "images")
+    monkeypatch.setattr(fid, "inception_url", (tmp_path / "none.pt").as_uri())
+    with pytest.raises(ConnectionError, match=r"none.pt cannot be fetched .*put it at .*inception-2015-12-05.pt"):
+        fid.network("paper")
+
+
 @pytest.fixture
 def looked(net, monkeypatch, tmp_path):
     """A folder's survey; what is kept is kept in the test's own folder."""

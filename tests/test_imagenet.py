@@ -6,7 +6,7 @@ import skimage
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from rldf_utils import grammar, images, imagenet, outside, perceive
+from rldf_utils import grammar, imagenet, images, outside, perceive
 from rldf_utils.tiny import world
 
 AMBIGUOUS = {"bonnet", "wing", "reel", "chime", "iron", "pirate", "mortarboard", "boxer", "papillon", "tub"}

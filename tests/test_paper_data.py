@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import standins
 
-from rldf_utils import classify, distances, fid, imagenet, results, transfer
+from rldf_utils import classify, distances, fid, imagenet, perceive, results, transfer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -75,3 +75,15 @@ def test_notebook_7_cuts_all_sets_to_the_real_one_and_keeps_its_trainings(paper,
     monkeypatch.setattr(fid, "features", None)
     again = executed("07_resnet18_classification", SCALE="paper", SEEDS=2)
     assert again["metrics"] == first["metrics"]
+
+
+def test_clip_prepares_pictures_batch_by_batch(monkeypatch):
+    """All at once, 480 states with 16 renders each took 5 GB at the size that ViT-L/14 sees."""
+    clip, seen = perceive.Clip("tiny-clip", batch=4), []
+    pictures = list(np.random.default_rng(0).integers(0, 256, (10, 64, 64, 3), np.uint8))
+    wanted = np.concatenate([clip.embed_images(pictures[start : start + 4]) for start in (0, 4, 8)])
+    prepare, encode = clip.preprocess, clip.model.encode_image
+    monkeypatch.setattr(clip, "preprocess", lambda image: seen.append("picture") or prepare(image))
+    monkeypatch.setattr(clip.model, "encode_image", lambda *args, **options: seen.append("batch") or encode(*args, **options))
+    assert (clip.embed_images(pictures) == wanted).all()
+    assert " ".join(seen) == " ".join([*(["picture"] * 4 + ["batch"]) * 2, "picture", "picture", "batch"])

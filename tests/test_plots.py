@@ -6,8 +6,8 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
-from rldf_utils import grammar as grammars
 from rldf_utils import charts, plots
+from rldf_utils import grammar as grammars
 
 ODD = "price $5_a_b$"
 PICTURE = np.zeros((8, 8, 3), np.uint8)
