@@ -68,9 +68,10 @@ def check(folder: Path, wanted: Iterable[str]) -> None:
         raise FileNotFoundError(f"{folder} is missing; put the set there, one folder a class, or a link to it")
     there = set(class_folders(folder))
     if wanted and not there:
+        count = sum(path.is_file() for path in folder.iterdir())
         raise ValueError(
-            f"{folder} has {sum(path.is_file() for path in folder.iterdir()):,} files and no class folders. ILSVRC's validation set unpacks "
-            f"so; torchvision.datasets.ImageNet({str(folder.parent)!r}, split='val') sorts it, if that folder holds "
+            f"{folder} has {count:,} files and no class folders. ILSVRC's validation set unpacks so; "
+            f"torchvision.datasets.ImageNet({str(folder.parent)!r}, split='val') sorts it, if that folder holds "
             "ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz"
         )
     if missing := sorted(wanted - there):

@@ -69,7 +69,8 @@ def test_notebook_7_cuts_all_sets_to_the_real_one_and_keeps_its_trainings(paper,
     assert first["n"] == 24 and {kind: len(labels) for kind, (_, labels) in first["sets"].items()} == dict.fromkeys(
         ("context", "sampled", "plain", "real", "wrong"), 24
     ) | {"steps": 48, "epochs": 48}
-    assert all(isinstance(part, np.memmap) for x, _ in first["sets"].values() for part in transfer.joined((x, _))[0].parts), "none in memory"
+    parts = [part for one in first["sets"].values() for part in transfer.joined(one)[0].parts]
+    assert all(isinstance(part, np.memmap) for part in parts), "pictures stay on disk"
     assert len(list((paper / "cache" / "trainings").glob("*.npz"))) == 2 * len(first["sets"])
     monkeypatch.setattr(classify, "train", None)
     monkeypatch.setattr(fid, "features", None)
