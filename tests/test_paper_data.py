@@ -27,6 +27,7 @@ def paper(tmp_path_factory, classes):
     counts = {"train": 12, "val": 2, "test": 2}
     standins.clones(place / "results" / "paper" / "06_imagenet100_cloning", classes, counts)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RLDF_DEVICE", "cpu")  # paper scale without a GPU, on purpose
         patch.setattr(fid, "INCEPTION", standins.inception(place / "cache" / "inception-2015-12-05.pt"))
         patch.setattr(results, "RESULTS", place / "results")
         patch.setattr(imagenet, "DATA", place / "data")
