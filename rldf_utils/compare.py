@@ -183,6 +183,8 @@ def tidy(path: Path) -> None:
                     outputs[-1]["text"] += lines
                     continue
                 output["text"] = lines
+            if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):  # its model lives in the kernel
+                output["data"] = {"text/plain": "a widget, which moves where a kernel runs: open the notebook in JupyterLab"}
             if output.get("text") != []:
                 outputs.append(output)
         if "outputs" in cell:

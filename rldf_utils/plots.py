@@ -19,7 +19,7 @@ from rldf_utils.rules import forms
 from rldf_utils.search import Search
 
 STYLE = {
-    "figure.dpi": 110, "savefig.dpi": 150, "savefig.bbox": "tight", "font.size": 9, "axes.titlesize": 10,
+    "figure.dpi": 110, "savefig.dpi": 120, "savefig.bbox": "tight", "font.size": 9, "axes.titlesize": 10,
     "axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True, "image.interpolation": "nearest",
 }  # fmt: skip
 #: the agents and methods, distinct to colour-blind readers too

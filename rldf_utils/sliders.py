@@ -151,7 +151,7 @@ def _ends(row: Mapping, key: str) -> dict[str, float]:
 def strips(slides: Mapping[str, Slide]) -> plt.Figure:
     """Figure 13: the first walk of each axis, its word over each picture; a red frame where another is seen, which stands below."""
     most = max(len(found.words) for found in slides.values())
-    figure, axes = plt.subplots(len(slides), most, figsize=(1.25 * most + 0.9, 1.5 * len(slides)), squeeze=False)
+    figure, axes = plt.subplots(len(slides), most, figsize=(1.05 * most + 0.9, 1.3 * len(slides)), squeeze=False)
     for ax in axes.flat:
         ax.axis("off")
     for line, (axis, found) in zip(axes, slides.items(), strict=True):

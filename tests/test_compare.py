@@ -1,6 +1,7 @@
 """`make compare` sees what differs, and nothing else; its reference is the committed run."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,22 @@ def test_the_reference_is_the_committed_run():
             assert record["metrics"] == metrics, notebook
 
 
+def stated(text: str) -> float:
+    """The seconds that a time such as "tiny 3 min" or "40 s" says."""
+    number, unit = re.search(r"(\d+) (s|min)\b", text).groups()
+    return float(number) * {"s": 1, "min": 60}[unit]
+
+
+@pytest.mark.parametrize("name", sorted(json.loads((ROOT / "results" / "reference.json").read_text())["tiny"]["runs"][0]["seconds"]))
+def test_stated_times_are_those_of_the_committed_run_within_a_factor_of_two(name):
+    took = json.loads((ROOT / "results" / "reference.json").read_text())["tiny"]["runs"][0]["seconds"][name]
+    cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
+    [said] = re.findall(r"\btiny (\d+ (?:s|min))", "".join(cells[1]["source"]))
+    [row] = [line for line in (ROOT / "README.md").read_text().splitlines() if f"](notebooks/{name}.ipynb)" in line and line.startswith("|")]
+    for text in (said, row.rsplit("|", 2)[1]):
+        assert took / 2 <= stated(text) <= 2 * took, f"{name} took {took} s, and {text.strip()} is said"
+
+
 def test_the_reference_has_other_seeds_and_another_processor():
     first, *others = json.loads(compare.REFERENCE.read_text())["tiny"]["runs"]
     assert len({run["seed"] for run in others} - {first["seed"]}) >= 3
@@ -126,7 +143,9 @@ def test_tidy_keeps_results_and_warnings_and_drops_what_differs_between_runs(tmp
         {"output_type": "stream", "name": "stdout", "text": ["2\n"]},
         {"output_type": "stream", "name": "stderr", "text": "/tmp/ipykernel_7/3.py:1: UserWarning: a guess\n  search()\n"},
         {"output_type": "display_data", "data": {"text/plain": "x"}, "metadata": {}},
-    ]
+        {"output_type": "display_data", "metadata": {},
+         "data": {"text/plain": "VBox(...)", "application/vnd.jupyter.widget-view+json": {"model_id": "7"}}},
+    ]  # fmt: skip
     injected = {"cell_type": "code", "id": "1f", "source": [], "execution_count": 2, "outputs": [],
                 "metadata": {"tags": ["injected-parameters"]}}  # fmt: skip
     metadata = {
@@ -144,7 +163,8 @@ def test_tidy_keeps_results_and_warnings_and_drops_what_differs_between_runs(tmp
     assert read["metadata"] == {"kernelspec": {"name": "python3"}, "language_info": {"name": "python"}}
     assert read["cells"][0]["metadata"] == {"tags": ["x"]} and read["cells"][1]["id"] == "injected-parameters"
     texts = [(o.get("name"), o.get("text")) for o in read["cells"][0]["outputs"]]
-    assert texts == [("stdout", ["1\n", "2\n"]), ("stderr", ["UserWarning: a guess\n"]), (None, None)]
+    assert texts == [("stdout", ["1\n", "2\n"]), ("stderr", ["UserWarning: a guess\n"]), (None, None), (None, None)]
+    assert [list(o["data"]) for o in read["cells"][0]["outputs"][2:]] == [["text/plain"], ["text/plain"]], "no widget of a kernel that is gone"
     compare.tidy(path)
     assert path.read_bytes() == once
 
