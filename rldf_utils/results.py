@@ -6,12 +6,14 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import tempfile
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from rldf_utils.arguments import integer
 
@@ -48,6 +50,7 @@ LEGAL = {
     "THREADS": range(1025), "READINGS": range(13, 2690), "BUDGET": (8, 16, 32, 64), "ESTIMATOR": ("forward", "central", "spsa"),
 }  # fmt: skip
 _read: dict[str, str] = {}  # what `upstream` gave out: name -> sha256
+_noted: dict[str, Any] = {}  # what `note` was told
 
 
 def choose(name: str, value, legal):
@@ -147,8 +150,13 @@ def _digest(folder: Path, files: list[Path]) -> str:
 
 @lru_cache
 def fingerprint(folder: Path) -> str:
-    """sha256 over the names and contents of a model folder's configuration, vocabulary and weights."""
-    return _digest(folder, [p for p in folder.rglob("*") if p.suffix in {".json", ".txt", ".safetensors"}])
+    """sha256 over the names and contents of a model folder's configuration, vocabulary and those weights that are loaded."""
+    files = {p for p in folder.rglob("*") if p.suffix in {".json", ".txt", ".safetensors"}}
+    weights = {p for p in files if p.suffix == ".safetensors"}
+    spare = {p for p in weights if p.with_name(p.name.partition(".")[0] + ".safetensors") in weights - {p}}  # model.fp16 beside model
+    if folder / "model_index.json" in files:
+        spare |= {p for p in weights if p.parent == folder}  # all of it in one file, which a pipeline in parts does not read
+    return _digest(folder, list(files - spare))
 
 
 @lru_cache
@@ -157,32 +165,6 @@ def code() -> str:
     files = [*ROOT.glob("rldf_utils/**/*.py"), *ROOT.glob("notebooks/*.ipynb")]
     files += [path for path in DATA.rglob("*") if DATA / "raw" not in path.parents]
     return _digest(ROOT, [path for path in files if path.is_file() and not path.name.startswith(".")])
-
-
-def located(model: str | Path, revision: str | None = None) -> tuple[Path | str, str]:
-    """Where `from_pretrained` finds a model, and what identifies its weights.
-
-    Args:
-        model: folder, name of a folder under data/models, or hub id.
-        revision: commit of the hub id; required for one.
-
-    Returns:
-        (folder, its fingerprint) or (hub id, "id@revision").
-
-    Raises:
-        FileNotFoundError: no such folder.
-        ValueError: a hub id without a revision.
-    """
-    own = Path(model).expanduser()
-    folder = own if own.is_dir() else MODELS / str(model)
-    if folder.is_dir():
-        return folder, fingerprint(folder)
-    if "/" not in str(model) or str(model).startswith((".", "/", "~")):
-        names = ", ".join(sorted(p.name for p in MODELS.iterdir() if p.is_dir()))
-        raise FileNotFoundError(f"there is no model folder {model}; data/models has {names}")
-    if revision is None:
-        raise ValueError(f"{model} is a hub id: name a revision (a commit), or nobody can make its results again")
-    return str(model), f"{model}@{revision}"
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -213,6 +195,84 @@ def _processor() -> str:
     return f"{name} ({platform.machine()}{vectors}), {os.cpu_count()} cores"
 
 
+def setting(name: str, default: str = "") -> str:
+    """What the environment's RLDF_<name> says, else the default: the settings of paper scale that are no notebook's parameter.
+
+    MODEL (of notebooks without that parameter), VAE, CLIP, CAPTIONER, INCEPTION: a folder, or "owner/name@revision". STEPS,
+    GUIDANCE, SIZE, BATCH, DTYPE, CHECKER: of the diffusion model, see `generate.text_to_image`. DEVICE: see `device`.
+    """
+    return os.environ.get(f"RLDF_{name}") or default
+
+
+def number(name: str, default: float) -> float:
+    """A `setting` that is a number above 0, of the default's type."""
+    text = setting(name, str(default))
+    try:
+        value = type(default)(text)
+        if value > 0:
+            return value
+    except ValueError:
+        pass
+    raise ValueError(f"RLDF_{name}={text} is not legal; give {'an integer' if isinstance(default, int) else 'a number'} above 0")
+
+
+@lru_cache
+def device(scale: str = "tiny") -> str:
+    """Where networks run: "cuda", "mps" (a Mac's GPU; at paper scale, or where it is asked for) or "cpu"; RLDF_DEVICE asks for one.
+
+    Raises:
+        RuntimeError: paper scale without a GPU, unless RLDF_DEVICE=cpu; or a device that torch does not see.
+    """
+    import torch
+
+    seen = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    asked = choose("RLDF_DEVICE", setting("DEVICE"), ("", *seen))
+    found = asked or next(name for name, there in seen.items() if there and (name != "mps" or scale == "paper"))
+    if not seen[found]:
+        raise RuntimeError(f"RLDF_DEVICE={found}, but torch sees no such device: {_blind()}")
+    if scale == "paper":
+        if found == "cpu" and not asked:
+            raise RuntimeError(f"SCALE=paper needs a GPU, and torch sees none: {_blind()}. RLDF_DEVICE=cpu runs on the CPU all the same: "
+                               "minutes a picture, weeks a notebook")  # fmt: skip
+        print(f"device: {found}, {', '.join(f'{key} {value}' for key, value in (accelerator(found) or {}).items()) or _processor()}")
+        if found == "cuda" and (count := torch.cuda.device_count()) > 1:
+            print(f"{count} GPUs seen, 1 used here; the clone of notebook 6 takes all with RAY_ADDRESS = 'local'")
+    return found
+
+
+def _driver() -> str:
+    """Version of NVIDIA's driver, "" without one."""
+    path = Path("/proc/driver/nvidia/version")
+    words = path.read_text().split() if path.is_file() else []
+    return next((word for word in words if word[0].isdigit() and "." in word), "")
+
+
+def _blind() -> str:
+    """Why torch sees no GPU."""
+    import torch
+
+    if not torch.version.cuda:
+        return f"torch {torch.__version__} is built without CUDA"
+    if not (driver := _driver()):
+        return "this machine has no NVIDIA driver, or the container was not given its GPU"
+    return (f"NVIDIA's driver {driver} is too old for CUDA {torch.version.cuda}, with which torch {torch.__version__} is built, or "
+            "CUDA_VISIBLE_DEVICES hides the GPU; nvidia-smi says up to which CUDA it goes")  # fmt: skip
+
+
+def accelerator(kind: str = "") -> dict[str, str] | None:
+    """Name, memory, driver and CUDA of the GPU that torch uses, or of a kind, "cuda" or "mps"; None without torch or GPU."""
+    torch = sys.modules.get("torch")
+    if torch and (kind or "cuda") == "cuda" and torch.cuda.is_available():
+        memory = f"{torch.cuda.get_device_properties(0).total_memory / 2**30:.0f} GiB"
+        return {"GPU": torch.cuda.get_device_name(), "memory": memory, "driver": _driver(), "CUDA": torch.version.cuda}
+    return {"GPU": platform.processor() or "Apple", "macOS": platform.mac_ver()[0]} if kind == "mps" else None
+
+
+def note(name: str, value: Any) -> None:
+    """Have `save_metrics` write this beside the numbers, such as how many pictures a safety checker blackened."""
+    _noted[name] = value
+
+
 def provenance() -> dict:
     """Code, commit, versions, machine and time of the run that writes a result."""
     return {
@@ -221,6 +281,8 @@ def provenance() -> dict:
         "python": platform.python_version(),
         "system": platform.system(),
         "machine": _processor(),
+        "accelerator": accelerator(setting("DEVICE")),
+        "settings": {key: value for key, value in sorted(os.environ.items()) if key.startswith("RLDF_")},
         "versions": versions(*PACKAGES),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -241,6 +303,7 @@ def save_metrics(path: Path, metrics: dict, parameters: dict, started: float, mo
         What metrics.json holds.
     """
     record = {"parameters": parameters, "models": models or {}, "inputs": dict(sorted(_read.items())), "metrics": metrics}
+    record |= {"notes": _noted} if _noted else {}
     record = json.loads(json.dumps(record, default=float, allow_nan=False))
     write(path / "metrics.json", json.dumps(record, indent=1) + "\n")
     run = {"seconds": round(time.monotonic() - started, 1), "metrics": sha256(path / "metrics.json"), **provenance()}

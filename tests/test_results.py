@@ -184,3 +184,75 @@ def test_a_misspelt_parameter_given_to_papermill_is_noticed():
         results.parameters(space)
     space["In"] = ["", "# Parameters\nSEED = 3\n"]
     assert results.parameters(space) == {"SCALE": "smoke", "SEED": 0}
+
+
+# The device.
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine with the devices that a test names; nothing is remembered."""
+    import torch
+
+    def has(*names: str, driver: str = "", cuda: str | None = "13.2") -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in names)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in names)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: names.count("cuda"))
+        monkeypatch.setattr(torch.version, "cuda", cuda)
+        monkeypatch.setattr(results, "accelerator", lambda kind="": {"GPU": "NVIDIA A100", "driver": "580.1"} if "cuda" in names else None)
+        monkeypatch.setattr(results, "_driver", lambda: driver)
+        results.device.cache_clear()
+
+    monkeypatch.delenv("RLDF_DEVICE", raising=False)
+    yield has
+    results.device.cache_clear()
+
+
+@pytest.mark.parametrize(("names", "tiny", "paper"), [
+    (("cuda",), "cuda", "cuda"), (("mps",), "cpu", "mps"), (("cuda", "cuda"), "cuda", "cuda")])  # fmt: skip
+def test_the_device_is_what_the_machine_has(names, tiny, paper, machine, capsys):
+    machine(*names)
+    assert (results.device("tiny"), results.device("paper")) == (tiny, paper)
+    said = capsys.readouterr().out
+    assert f"device: {paper}" in said and ("NVIDIA A100" in said) == ("cuda" in names), "paper scale says on what it runs"
+    assert ("2 GPUs seen, 1 used here; the clone of notebook 6 takes all with RAY_ADDRESS = 'local'" in said) == (len(names) == 2)
+
+
+@pytest.mark.parametrize(("driver", "cuda", "why"), [
+    ("", None, "is built without CUDA"), ("", "13.2", "has no NVIDIA driver"),
+    ("535.104", "13.2", "driver 535.104 is too old for CUDA 13.2")])  # fmt: skip
+def test_paper_scale_without_a_gpu_is_an_error_unless_the_cpu_is_asked_for(driver, cuda, why, machine, monkeypatch):
+    machine(driver=driver, cuda=cuda)
+    with pytest.raises(RuntimeError, match=f"torch sees none: .*{why}.*RLDF_DEVICE=cpu"):
+        results.device("paper")
+    assert results.device("tiny") == "cpu"
+    monkeypatch.setenv("RLDF_DEVICE", "cpu")
+    assert results.device("paper") == "cpu"
+
+
+def test_a_device_that_is_asked_for_must_be_there(machine, monkeypatch):
+    machine("mps")
+    for name, error in {"cuda": RuntimeError, "tpu": ValueError}.items():
+        monkeypatch.setenv("RLDF_DEVICE", name)
+        results.device.cache_clear()
+        with pytest.raises(error, match="RLDF_DEVICE"):
+            results.device()
+    monkeypatch.setenv("RLDF_DEVICE", "mps")
+    assert results.device("tiny") == "mps"
+
+
+def test_a_run_says_on_what_it_ran_and_what_was_noted(tmp_path, monkeypatch, machine):
+    machine("cuda")
+    monkeypatch.setattr(results, "_noted", {})
+    monkeypatch.setenv("RLDF_STEPS", "30")
+    assert "notes" not in results.save_metrics(tmp_path, {}, {}, started=0)
+    results.note("flagged pictures", 3)
+    assert results.save_metrics(tmp_path, {}, {}, started=0)["notes"] == {"flagged pictures": 3}
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert run["accelerator"] == {"GPU": "NVIDIA A100", "driver": "580.1"} and run["settings"]["RLDF_STEPS"] == "30"
+
+
+def test_nobody_else_chooses_a_device():
+    """`results.device` knows what paper scale needs; modules that train the tiny models have their own."""
+    asking = [path.name for path in (ROOT / "rldf_utils").glob("*.py") if "cuda.is_available()" in path.read_text()]
+    assert set(asking) <= {"results.py", "generate.py", "classify.py", "fid.py"}  # the last two are to follow
