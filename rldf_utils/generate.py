@@ -1,30 +1,30 @@
-"""Text-to-image models behind one protocol, and the cache that counts their calls.
+"""Text-to-image models behind one protocol (`cache.TextToImage`).
 
 An image depends on (model, prompt, seed, settings) alone: batches have one shape, the tail is padded, every image has
 a generator of its own.
 """
 
 import hashlib
-import io
 import json
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from math import prod
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
-from PIL import Image, PngImagePlugin
-from tqdm import tqdm
+from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 import rldf_utils.tiny.autoencoder  # noqa: F401  stands in for AutoencoderKL; diffusers takes it only from a module that is imported
-from rldf_utils import images_api
-from rldf_utils.results import CACHE, located, write
+from rldf_utils import results
+from rldf_utils.cache import Cache, TextToImage
+from rldf_utils.models import local, located, split, variant
+from rldf_utils.results import accelerator, setting, versions
 
 diffusers_logging.disable_progress_bar()
 diffusers_logging.set_verbosity_error()  # it warns that the tiny models' autoencoder is not AutoencoderKL
@@ -33,70 +33,108 @@ STEPS = {"tiny-sd-v2": 10}  #: of DPM-Solver++, where six are too few: at 6 it d
 NEGATIVE = "blurry, low quality, deformed, cropped, text, watermark"  #: at paper scale; the paper's list is not given
 
 
-class TextToImage(Protocol):
-    """What a search needs of a text-to-image model."""
-
-    fingerprint: str  #: identifies model and settings; equal fingerprints give equal images
-    batch: int  #: images made at once
-
-    def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
-        """Images, uint8 (n, height, width, 3), one for each prompt and seed; at most `batch` of them."""
-
-
 class Diffusers:
     """A Stable Diffusion of the diffusers library: a local folder, or a hub id with a pinned revision.
 
     Args:
-        model: folder, name of a folder under data/models, or hub id.
+        model: folder, name of a folder under data/models, or hub id, with "@" and its revision or without.
         revision: commit of the hub id; required for one, so that the images can be made again.
         steps: DPM-Solver++ multistep steps (20 in section 3.1); None takes `STEPS`, or 6.
         guidance: classifier-free guidance scale; 1 turns guidance off.
         negative: negative prompt.
         size: height and width in pixels; None takes the model's own.
-        vae: replacement autoencoder's hub id and revision (the paper uses the ft-MSE one).
+        vae: replacement autoencoder, named as the model is (the paper uses the ft-MSE one); None for the model's own.
         batch: images a batch; part of the settings, since it may change the last bit.
+        device: "cuda", "mps" or "cpu"; None takes `results.device`.
+        dtype: "float16" or "float32"; None takes half precision on a GPU.
+        checker: whether the model's safety checker looks at the images; None takes it if there is one, and says nothing of it
+            in the recipe.
+
+    Attributes:
+        made: versions and device, which may change the last bit too and are written into the files; "" if `checker` is None.
 
     Raises:
-        FileNotFoundError: no such folder.
+        FileNotFoundError: no such folder, or no weights that can be loaded.
         ValueError: a hub id without a revision.
     """
 
     def __init__(self, model: str | Path, *, revision: str | None = None, steps: int | None = None, guidance: float = 2.0,
-                 negative: str = "", size: int | None = None, vae: tuple[str, str] | None = None, batch: int = 8,
-                 device: str | None = None):  # fmt: skip
+                 negative: str = "", size: int | None = None, vae: str | Sequence[str] | None = None, batch: int = 8,
+                 device: str | None = None, dtype: str | None = None, checker: bool | None = None):  # fmt: skip
         self.source, identity = located(model, revision)
-        local = isinstance(self.source, Path)
-        self.revision, self.vae, self.batch = None if local else revision, vae, batch
+        name, after = split(model)
         steps = steps or STEPS.get(Path(model).name, 6)
-        self.steps, self.guidance, self.negative, self.size = steps, guidance, negative, size
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if vae:
+            vae = [vae, ""] if isinstance(vae, str) else vae
+            self.vae, known = located(vae[0], ask="VAE")
+            vae = [vae[0], known]
+        else:
+            self.vae = None
+        self.batch, self.steps, self.guidance, self.negative, self.size = batch, steps, guidance, negative, size
+        self.device, self.checker = device or results.device(), checker
+        self.dtype = dtype or ("float32" if self.device == "cpu" else "float16")
         settings = {"steps": steps, "guidance": guidance, "size": size, "vae": vae, "batch": batch, "device": self.device}
+        settings |= {key: value for key, value in (("dtype", dtype), ("checker", checker)) if value is not None}
         #: what `from_recipe` makes this model of again
-        self.recipe = {"model": str(model), "revision": identity if local else revision}
+        self.recipe = {"model": name, "revision": identity if local(name) else revision or after}
         self.recipe |= {"negative": negative, "settings": json.dumps(settings)}
-        self.fingerprint = hashlib.sha256(json.dumps([identity, negative, settings]).encode()).hexdigest()[:16]
-        self.flagged: list[tuple[str, int]] = []  #: (prompt, seed) of images that the model's own safety checker blackened
+        about = settings if vae is None else settings | {"vae": vae[1]}
+        self.fingerprint = hashlib.sha256(json.dumps([identity, negative, about]).encode()).hexdigest()[:16]
+        self.flagged: dict[tuple[str, int], str] = {}
         self._embedding = lru_cache(maxsize=1024)(lambda prompt: self.pipe.encode_prompt(prompt, self.device, 1, False)[0])
 
     @cached_property
+    def made(self) -> str:
+        if self.checker is None:
+            return ""
+        return ", ".join([" ".join(item) for item in versions("torch", "diffusers").items()]
+                         + [(accelerator(self.device) or {"GPU": self.device})["GPU"], self.dtype])  # fmt: skip
+
+    @cached_property
     def pipe(self) -> StableDiffusionPipeline:
-        """The pipeline, loaded at first use: safetensors only, DPM-Solver++, fp16 on a GPU."""
-        pipe = StableDiffusionPipeline.from_pretrained(
-            self.source, revision=self.revision, use_safetensors=True, dtype=torch.float16 if self.device == "cuda" else torch.float32
-        )
+        """The pipeline, loaded at first use: safetensors only, DPM-Solver++."""
+        dtype = getattr(torch, self.dtype)
+        without = {"safety_checker": None, "requires_safety_checker": False} if self.checker is False else {}
+        kind = variant(self.source, without="safety_checker" if without else "")
+        pipe = StableDiffusionPipeline.from_pretrained(self.source, use_safetensors=True, dtype=dtype, variant=kind, **without)
         if self.vae:
-            pipe.vae = AutoencoderKL.from_pretrained(self.vae[0], revision=self.vae[1], use_safetensors=True, dtype=pipe.unet.dtype)
+            pipe.vae = AutoencoderKL.from_pretrained(self.vae, use_safetensors=True, dtype=dtype, variant=variant(self.vae))
+        if (loaded := {pipe.unet.dtype, pipe.vae.dtype}) != {dtype}:
+            raise TypeError(f"{self.source} was loaded as {loaded}, not as {dtype}: diffusers 0.40 or later knows how")
         pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
         pipe.set_progress_bar_config(disable=True)
-        if self.device == "cpu":
-            pipe.unet.to(memory_format=torch.channels_last)
+        pipe.unet.to(memory_format=torch.channels_last)
+        if self.batch > 8:
+            pipe.vae.enable_slicing()  # 32 at once would take 13 GB
         return pipe.to(self.device)
+
+    @cached_property
+    def _tokenizer(self) -> Callable:
+        return AutoTokenizer.from_pretrained(self.source / "tokenizer")
+
+    def check(self, prompts: Sequence[str]) -> None:
+        """Refuse prompts that the text encoder would cut off, which would be other states with the same picture.
+
+        Raises:
+            ValueError: a prompt of too many tokens.
+        """
+        for prompt in dict.fromkeys(prompts):
+            tokens, most = len(self._tokenizer(prompt).input_ids), self._tokenizer.model_max_length
+            if tokens > most:
+                raise ValueError(f"a sentence of {tokens} tokens, of which the text encoder reads {most}; shorten it: {prompt!r}")
 
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
+        """See `TextToImage`.
+
+        Raises:
+            ValueError: too many or few, or a prompt that is too long.
+            FloatingPointError: an image that is not finite.
+        """
         n = len(prompts)
         if not 0 < n <= self.batch or n != len(seeds):
             raise ValueError(f"{n} prompts and {len(seeds)} seeds; give 1 to {self.batch} of each")
+        self.check([*prompts, self.negative])
         pad = self.batch - n
         prompts, seeds = [*prompts, *[prompts[-1]] * pad], [*seeds, *[seeds[-1]] * pad]
         out = self.pipe(
@@ -105,11 +143,17 @@ class Diffusers:
             generator=[torch.Generator("cpu").manual_seed(int(seed)) for seed in seeds],
             num_inference_steps=self.steps, guidance_scale=self.guidance, height=self.size, width=self.size, output_type="np",
         )  # fmt: skip
-        for prompt, seed, flag in zip(prompts[:n], seeds, out.nsfw_content_detected or (), strict=False):
-            if flag:
-                self.flagged.append((prompt, int(seed)))
-                warnings.warn(f"the model's safety checker blackened {prompt!r}, seed {seed}", stacklevel=2)
-        return (out.images[:n] * 255).round().astype(np.uint8)
+        images = (out.images[:n] * 255).round()
+        unsafe = out.nsfw_content_detected or [False] * n
+        for prompt, seed, image, flag in zip(prompts, seeds, images, unsafe, strict=False):
+            if not np.isfinite(image).all():
+                raise FloatingPointError(f"{prompt!r}, seed {seed}: the picture is not finite in {self.dtype}. Half precision overflows in "
+                                         "some autoencoders: RLDF_DTYPE=float32, or another one by RLDF_VAE")  # fmt: skip
+            if flag or (image == image[0, 0]).all():
+                why = "blackened by the model's safety checker" if flag else "of one colour"
+                self.flagged[prompt, int(seed)] = why
+                warnings.warn(f"a picture {why}: {prompt!r}, seed {seed}", stacklevel=2)
+        return images.astype(np.uint8)
 
 
 class Null:
@@ -118,13 +162,17 @@ class Null:
     Args:
         size: edge, pixels.
         batch: images a call.
+        device: "cuda" for a rehearsal on a cluster with GPUs.
+        seconds: that a call takes, in which the processor is free: a GPU's time.
     """
 
-    def __init__(self, size: int = 8, batch: int = 64):
-        self.size, self.batch, self.fingerprint = size, batch, f"null-{size}"
-        self.recipe = {"model": "null", "revision": "", "negative": "", "settings": json.dumps({"size": size, "batch": batch})}
+    def __init__(self, size: int = 8, batch: int = 64, device: str = "cpu", seconds: float = 0):
+        self.size, self.batch, self.seconds, self.fingerprint = size, batch, seconds, f"null-{size}"
+        settings = {"size": size, "batch": batch} | {k: v for k, v in {"device": device, "seconds": seconds}.items() if v not in ("cpu", 0)}
+        self.recipe = {"model": "null", "revision": "", "negative": "", "settings": json.dumps(settings)}
 
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
+        time.sleep(self.seconds)
         shape = self.size, self.size, 3
         keys = [f"{seed} {prompt}".encode() for prompt, seed in zip(prompts, seeds, strict=True)]
         return np.stack([np.frombuffer(hashlib.shake_128(key).digest(prod(shape)), np.uint8).reshape(shape) for key in keys])
@@ -135,113 +183,50 @@ def from_recipe(model: str, revision: str, negative: str, settings: str) -> Text
     """The model that wrote this `recipe`; kept, so that a process loads it once.
 
     Raises:
-        ValueError: a model folder that has changed since, or an environment that names another images API.
+        ValueError: a model or autoencoder that has changed since.
+        RuntimeError: it ran on a device that is not here.
     """
     options = json.loads(settings)
     if model == "null":
         return Null(**options)
-    if model == images_api.NAME:
-        return images_api.OpenAIImages(**options, revision=revision)
+    if options["device"] == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError("this was drawn on cuda, and torch sees no such device here. A row whose settings say \"device\": \"cpu\" and "
+                           '"dtype": "float16" gives the same picture up to rounding')  # fmt: skip
     made = Diffusers(model, revision=revision, negative=negative, **options)
-    if made.recipe["revision"] != revision:
-        raise ValueError(f"the model folder {model} holds {made.recipe['revision']}; the recipe wants {revision}: fetch that version")
+    vae = json.loads(made.recipe["settings"])["vae"]
+    for what, holds, wanted in ((f"model folder {model}", made.recipe["revision"], revision), ("autoencoder", vae, options["vae"])):
+        if holds != wanted:
+            raise ValueError(f"the {what} holds {holds}; the recipe wants {wanted}: fetch that version")
     return made
 
 
-def png(pixels: np.ndarray, **text: str) -> bytes:
-    """uint8 (height, width, 3) as a PNG file, with text chunks; the same bytes for the same arguments."""
-    info, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
-    for key, value in text.items():
-        info.add_text(key, value)
-    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=info)
-    return buffer.getvalue()
-
-
-class Cache:
-    """A `TextToImage` that keeps every image on disk as PNG and counts calls, the currency of every comparison.
-
-    `calls` counts the distinct images asked for since `reset`, whether or not the disk had them: what the method would
-    have cost from nothing. `made` counts what the model really made. Files appear whole; a damaged one is made again.
-    """
-
-    def __init__(self, model: TextToImage, folder: Path = CACHE):
-        self.model, self.folder = model, Path(folder) / model.fingerprint
-        self.fingerprint, self.batch = model.fingerprint, model.batch
-        self.made = self.damaged = 0
-        self.reset()
-
-    def reset(self) -> None:
-        """Begin to count calls anew."""
-        self._asked: set[tuple[str, int]] = set()
-
-    @property
-    def calls(self) -> int:
-        return len(self._asked)
-
-    def _path(self, prompt: str, seed: int) -> Path:
-        key = hashlib.sha256(json.dumps([prompt, int(seed)]).encode()).hexdigest()
-        return self.folder / key[:2] / f"{key}.png"
-
-    def _read(self, path: Path) -> np.ndarray | None:
-        if not path.exists():
-            return None
-        try:
-            with Image.open(path, formats=["PNG"]) as image:
-                pixels = np.asarray(image.convert("RGB"))
-                if image.text.get("sha256") == hashlib.sha256(pixels.tobytes()).hexdigest():
-                    return pixels
-        except (OSError, SyntaxError, ValueError, AttributeError):
-            pass
-        self.damaged += 1
-        path.unlink(missing_ok=True)
-        return None
-
-    def _write(self, path: Path, pixels: np.ndarray) -> None:
-        write(path, png(pixels, sha256=hashlib.sha256(pixels.tobytes()).hexdigest()))
-
-    def count(self, prompts: Sequence[str], seeds: Sequence[int]) -> None:
-        """Count these as calls; for images that were made ahead because a batch had room."""
-        self._asked.update((prompt, int(seed)) for prompt, seed in zip(prompts, seeds, strict=True))
-
-    def __call__(self, prompts: Sequence[str], seeds: Sequence[int], *, count: bool = True, progress: str | None = None) -> np.ndarray:
-        """Images, uint8 (n, height, width, 3), any n; what is missing is made batch by batch and saved at once.
-
-        Args:
-            count: whether these are calls.
-            progress: label of a progress bar over the images to be made; None shows none.
-        """
-        paths = [self._path(p, s) for p, s in zip(prompts, seeds, strict=True)]
-        if count:
-            self.count(prompts, seeds)
-        found = {path: self._read(path) for path in dict.fromkeys(paths)}
-        missing = [i for path, i in {path: i for i, path in enumerate(paths)}.items() if found[path] is None]
-        with tqdm(total=len(missing), desc=progress, unit="image", mininterval=2, disable=progress is None or not missing) as bar:
-            for start in range(0, len(missing), self.batch):
-                part = missing[start : start + self.batch]
-                for i, pixels in zip(part, self.model([prompts[i] for i in part], [seeds[i] for i in part]), strict=True):
-                    self._write(paths[i], pixels)
-                    found[paths[i]] = pixels
-                self.made += len(part)
-                bar.update(len(part))
-        return np.stack([found[path] for path in paths])
-
-
 SD_14 = "CompVis/stable-diffusion-v1-4@133a221b8aa7292a167afc5127cb63fb5005638b"  #: the paper's main model
-FT_MSE = ("stabilityai/sd-vae-ft-mse", "31f26fdeee1355a5c34592e401dd41e45d25a493")  #: its autoencoder (section 3.1)
+FT_MSE = "stabilityai/sd-vae-ft-mse@31f26fdeee1355a5c34592e401dd41e45d25a493"  #: its autoencoder (section 3.1)
 
 
 def text_to_image(scale: str = "tiny", model: str = "") -> Cache:
     """The cached model of a scale with its settings.
 
     Args:
-        scale: "paper" has section 3.1's settings: DPM-Solver++, 20 steps, 512 px, fp16, negative prompt; the others the
-            model's own steps at 64 px.
-        model: "" for the scale's own (tiny-sd-v1, SD 1.4), a folder, a hub id as "owner/name@revision", or "openai-images" for
-            the server that the environment names, with its own settings, see `images_api`.
+        scale: "paper" has section 3.1's settings: DPM-Solver++, 20 steps, negative prompt, half precision, the size that the
+            model was made for, and with a Stable Diffusion 1 its autoencoder; each can be changed by RLDF_STEPS, RLDF_GUIDANCE,
+            RLDF_SIZE, RLDF_BATCH, RLDF_DTYPE, RLDF_VAE ("own" for the model's) and RLDF_CHECKER ("no" for no safety checker).
+            The others have the model's own steps at 64 px.
+        model: "" for the scale's own (tiny-sd-v1, SD 1.4), a folder, or a hub id as "owner/name@revision"; "null" for noise, which
+            costs nothing: a rehearsal.
     """
-    if model == images_api.NAME:
-        return Cache(images_api.OpenAIImages())
-    name, _, revision = (model or (SD_14 if scale == "paper" else "tiny-sd-v1")).partition("@")
+    name = model or (setting("MODEL", SD_14) if scale == "paper" else "tiny-sd-v1")
+    if name == "null":
+        return Cache(Null(results.number("SIZE", 512), results.number("BATCH", 8)))
     if scale != "paper":
-        return Cache(Diffusers(name, revision=revision or None))
-    return Cache(Diffusers(name, revision=revision or None, steps=20, guidance=7.5, negative=NEGATIVE, size=512, vae=FT_MSE))
+        return Cache(Diffusers(name))
+    here = results.device(scale)
+    folder, _ = located(name)
+    shape = json.loads((folder / "unet" / "config.json").read_text())
+    vae = setting("VAE", FT_MSE if name == SD_14 or shape.get("cross_attention_dim") == 768 else "own")
+    options = {"steps": results.number("STEPS", 20), "guidance": results.number("GUIDANCE", 7.5), "batch": results.number("BATCH", 8)}
+    options |= {"size": results.number("SIZE", 512) if setting("SIZE") else None, "vae": None if vae == "own" else vae}
+    options |= {"dtype": setting("DTYPE") or None, "checker": setting("CHECKER", "yes") != "no"}
+    made = Diffusers(name, negative=NEGATIVE, device=here, **options)
+    print(f"diffusion model: {name}, {made.dtype}, {options}")
+    return Cache(from_recipe(*made.recipe.values()))  # the very one that a clone in this process draws with

@@ -15,8 +15,10 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
+from rldf_utils import results
 from rldf_utils.grammar import READ_STATES, Encoding, Grammar
-from rldf_utils.results import MODELS, fingerprint, located
+from rldf_utils.models import content, located, recipe
+from rldf_utils.results import setting
 
 transformers_logging.set_verbosity_error()  # it warns that a captioner is given no text to go on from
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -211,28 +213,34 @@ class Clip:
     """An open_clip model: embeddings, and zero-shot perception over a grammar's sentences.
 
     Args:
-        model: a folder with open_clip_config.json and its weights (a name under data/models, or a path), or a name of
-            open_clip's own such as "ViT-L-14" together with `pretrained`, such as "openai".
+        model: a folder with open_clip_config.json and its weights (a name under data/models, or a path), such a hub id with "@"
+            and its revision, or a name of open_clip's own such as "ViT-L-14" together with `pretrained`, such as "openai".
         batch: images a forward pass; the tail is padded, so that an embedding does not depend on its neighbours.
 
     Attributes:
+        fingerprint: of the folder; of weights that open_clip fetched, of their content.
         renders_only: whether notebook A1 trained it, on renders of the small world and nothing else.
 
     Raises:
-        FileNotFoundError: no such folder and no `pretrained` tag.
+        FileNotFoundError: no such folder and no `pretrained` tag, or weights that cannot be fetched.
     """
 
     def __init__(self, model: str | Path = "tiny-clip", pretrained: str | None = None, *, batch: int = 32, device: str | None = None):
-        self.device, self.batch = device or ("cuda" if torch.cuda.is_available() else "cpu"), batch
-        name, self.fingerprint, self.renders_only = str(model), f"{model}:{pretrained}", False
+        self.device, self.batch = device or results.device(), batch
+        name, self.renders_only = str(model), False
         if pretrained is None:
-            folder = Path(model) if Path(model).is_dir() else MODELS / name
-            if not folder.is_dir():
-                raise FileNotFoundError(f"there is no model folder {folder}; for open_clip's own {name} give a pretrained tag as well")
-            name, self.fingerprint = f"local-dir:{folder}", fingerprint(folder)
-            self.renders_only = (folder / "training.json").is_file()
-        model, _, self.preprocess = open_clip.create_model_and_transforms(name, pretrained=pretrained, device=self.device)
+            folder, self.fingerprint = located(model, ask="CLIP")
+            name, self.renders_only = f"local-dir:{folder}", (folder / "training.json").is_file()
+        try:
+            model, _, self.preprocess = open_clip.create_model_and_transforms(name, pretrained=pretrained, device=self.device)
+        except (RuntimeError, OSError) as error:
+            if pretrained is None:
+                raise
+            source = open_clip.get_pretrained_cfg(name, pretrained).get("hf_hub", "")
+            raise FileNotFoundError(f"open_clip cannot fetch {name} ({error}). {recipe(source.strip('/'), 'main', 'CLIP')}") from None
         self.model, self.tokenize = model.eval(), open_clip.get_tokenizer(name)
+        if pretrained is not None:
+            self.fingerprint = content(self.model)
         self._texts: dict[tuple[str, ...], np.ndarray] = {}
 
     @torch.inference_mode()
@@ -277,15 +285,18 @@ class Clip:
 
 
 def clip(scale: str = "tiny") -> Clip:
-    """The CLIP of a scale: tiny-clip, or at paper scale OpenAI's ViT-L/14 (reference [5] of the paper)."""
-    return Clip("ViT-L-14-quickgelu", pretrained="openai") if scale == "paper" else Clip("tiny-clip")
+    """The CLIP of a scale: tiny-clip; at paper scale RLDF_CLIP, or OpenAI's ViT-L/14 (reference [5] of the paper)."""
+    if scale != "paper":
+        return Clip("tiny-clip")
+    own = setting("CLIP")
+    return Clip(own or "ViT-L-14-quickgelu", pretrained=None if own else "openai", device=results.device(scale))
 
 
 class Captioner:
     """An image captioner of transformers, decoded greedily: the baseline that puts an image into words (Fig. 7).
 
     Args:
-        model: a folder, its name under data/models, or a hub id.
+        model: a folder, its name under data/models, or a hub id, with "@" and its revision or without.
         revision: commit of the hub id; required for one.
         batch: images a forward pass; the tail is padded, so that a caption does not depend on its neighbours.
 
@@ -295,11 +306,11 @@ class Captioner:
     """
 
     def __init__(self, model: str | Path = "tiny-captioner", revision: str | None = None, *, batch: int = 32, device: str | None = None):
-        self.device, self.batch = device or ("cuda" if torch.cuda.is_available() else "cpu"), batch
-        source, self.fingerprint = located(model, revision)
-        self.processor = AutoProcessor.from_pretrained(source, revision=revision)
-        dtype = torch.float16 if self.device == "cuda" else torch.float32
-        self.model = AutoModelForImageTextToText.from_pretrained(source, revision=revision, use_safetensors=True, dtype=dtype)
+        self.device, self.batch = device or results.device(), batch
+        source, self.fingerprint = located(model, revision, "CAPTIONER")
+        self.processor = AutoProcessor.from_pretrained(source)
+        dtype = torch.float32 if self.device == "cpu" else torch.float16
+        self.model = AutoModelForImageTextToText.from_pretrained(source, use_safetensors=True, dtype=dtype)
         self.model.to(self.device).eval()
 
     @torch.inference_mode()
@@ -315,9 +326,9 @@ class Captioner:
         return out
 
 
-BLIP_2 = ("Salesforce/blip2-opt-2.7b", "51572668da0eb669e01a189dc22abe6088589a24")
+BLIP_2 = "Salesforce/blip2-opt-2.7b@59a1ef6c1e5117b3f65523d1c6066825bcf315e3"  #: transformers 5 needs the image token that it names
 
 
 def captioner(scale: str = "tiny") -> Captioner:
-    """The captioner of a scale: tiny-captioner, or BLIP-2 at paper scale."""
-    return Captioner(*BLIP_2) if scale == "paper" else Captioner()
+    """The captioner of a scale: tiny-captioner; at paper scale RLDF_CAPTIONER, or BLIP-2."""
+    return Captioner(setting("CAPTIONER", BLIP_2), device=results.device(scale)) if scale == "paper" else Captioner()

@@ -1,7 +1,10 @@
 """Generation: an image depends on (model, prompt, seed, settings) alone, and the cache loses, mixes and miscounts nothing."""
 
+import json
 import subprocess
 import sys
+import threading
+import time
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
@@ -10,7 +13,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from rldf_utils import generate, results
+from rldf_utils import cache, generate, results
 from rldf_utils.tiny import autoencoder
 
 PROMPTS = [f"a photo of one {noun} and no people in a farm" for noun in ("banana", "car", "dog", "coin", "monkey")]
@@ -92,13 +95,60 @@ def test_bad_models_are_clear_errors():
         generate.Diffusers("CompVis/stable-diffusion-v1-4")
 
 
-def test_blackened_images_are_recorded_and_told(tiny):
-    model = generate.Diffusers("tiny-sd-v1")
-    flags = SimpleNamespace(images=np.zeros((8, 64, 64, 3)), nsfw_content_detected=[False, True, *[True] * 6])
+def test_blackened_images_and_those_of_one_colour_are_recorded_and_told(tiny):
+    model, drawn = generate.Diffusers("tiny-sd-v1"), np.random.default_rng(0).random((8, 64, 64, 3))
+    drawn[1] = 0
+    drawn[2] = 0.5
+    flags = SimpleNamespace(images=drawn, nsfw_content_detected=[False, True, False, *[True] * 5])
     model.__dict__["pipe"] = MagicMock(return_value=flags, encode_prompt=lambda *_: (torch.zeros(1, 2, 3),))
-    with pytest.warns(UserWarning, match="blackened 'b', seed 6"):
-        model(["a", "b"], [5, 6])
-    assert model.flagged == [("b", 6)], "the padded tail does not count"
+    with pytest.warns(UserWarning, match="blackened by the model's safety checker: 'b', seed 6"):
+        model(["a", "b", "c"], [5, 6, 7])
+    assert model.flagged == {("b", 6): "blackened by the model's safety checker", ("c", 7): "of one colour"}, "and not the padded tail"
+    drawn[0, 3, 4] = np.nan
+    with pytest.raises(FloatingPointError, match="'a', seed 5: .*not finite"):
+        model(["a", "b", "c"], [5, 6, 7])
+
+
+def test_the_committed_results_models_are_the_same_as_ever(tiny):
+    """What identifies the tiny models stands in every committed metrics.json; settings of paper scale are no part of it."""
+    metrics = json.loads((results.ROOT / "results" / "tiny" / "06_imagenet100_cloning" / "metrics.json").read_text())
+    assert generate.Diffusers("tiny-sd-v1", device="cpu").fingerprint == metrics["models"]["diffusion"]
+    assert set(json.loads(tiny.recipe["settings"])) == {"steps", "guidance", "size", "vae", "batch", "device"} and tiny.made == ""
+
+
+def test_a_picture_of_a_device_that_is_not_here_says_so(tiny, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RuntimeError, match='drawn on cuda, and torch sees no such device here.*"device": "cpu"'):
+        generate.from_recipe(**generate.Diffusers("tiny-sd-v1", device="cuda").recipe)
+
+
+def test_pictures_are_written_while_the_next_are_drawn(tmp_path, monkeypatch):
+    """The model waits for no file but those of two batches before; the order and the bytes are the same."""
+    writing, seen = threading.Event(), []
+
+    class Watching(Painter):
+        def __call__(self, prompts, seeds):
+            seen.append(writing.is_set())
+            return super().__call__(prompts, seeds)
+
+    def slow(path, data):
+        writing.set()
+        time.sleep(0.05)
+        return results.write(path, data)
+
+    monkeypatch.setattr(cache, "write", slow)
+    drawn = generate.Cache(Watching(), tmp_path)([f"p{i}" for i in range(20)], [0] * 20)
+    assert seen[0] is False and any(seen[1:]), "a later batch was drawn while files were written"
+    assert (drawn == generate.Cache(Painter(), tmp_path)([f"p{i}" for i in range(20)], [0] * 20)).all()
+
+
+def test_a_file_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
+    def full(path, data):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(cache, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        generate.Cache(Painter(), tmp_path)(["a"], [0])
 
 
 @pytest.mark.parametrize("n", [0, 9])
