@@ -68,17 +68,17 @@ class Feedback:
         self.env = RLDFEnv(grammar, self.target, self.reward, reading=reading)
         if not callable(reward):
             self.env.most = rewards.most(reward, grammar.axes, reading) + reading.bonus
-        self._known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._known: dict[int, np.ndarray] = {}  # embeddings; the pictures are on disk
         self._seen: dict[int, Encoding] = {}
         model.reset()
 
-    def _look(self, state: int) -> tuple[np.ndarray, np.ndarray]:
-        """(image, embedding) of a state."""
+    def _look(self, state: int) -> np.ndarray:
+        """The embedding of a state's image."""
         if state not in self._known:
             states = self._unknown_around(state)
             prompts = [self.grammar.surface(self.grammar.encoding(s)) for s in states]
             images = self.model(prompts, [self.seed] * len(states), count=False)
-            self._known |= zip(states, zip(images, self.clip.embed_images(images), strict=True), strict=True)
+            self._known |= zip(states, self.clip.embed_images(images), strict=True)
         self.model.count([self.grammar.surface(self.grammar.encoding(state))], [self.seed])
         return self._known[state]
 
@@ -98,31 +98,37 @@ class Feedback:
 
     def image(self, state: int) -> np.ndarray:
         """The state's image, uint8 (height, width, 3)."""
-        return self._look(state)[0]
+        self._look(state)
+        return self.model([self.grammar.surface(self.grammar.encoding(state))], [self.seed])[0]
 
     def seen(self, state: int) -> Encoding:
         """What the perceiver sees in the state's image."""
         if state not in self._seen:
-            self._seen[state] = read(self.clip, self._look(state)[1], self.grammar)
+            self._seen[state] = read(self.clip, self._look(state), self.grammar)
         return self._seen[state]
 
     def reward(self, state: int) -> float:
-        """The state's reward: equation 2, 5 or 6 under the reading, or what the function says."""
-        return self._reward(self._look(state)[1], lambda: self.seen(state))
+        """The state's reward: equation 2, 5 or 6 under the reading, or what the function says.
 
-    def _reward(self, embedding: np.ndarray, seen: Callable[[], Encoding]) -> float:
+        A picture that the model flagged (blackened, of one colour) shows nothing: none of the words, a cosine of 0.
+        """
+        embedding, sentence = self._look(state), self.grammar.surface(self.grammar.encoding(state))
+        return self._reward(sentence, self.seed, embedding, lambda: self.seen(state))
+
+    def _reward(self, sentence: str, seed: int, embedding: np.ndarray, seen: Callable[[], Encoding]) -> float:
         axes, reading = self.grammar.axes, self.env.reading
+        shows = (sentence, seed) not in self.model.flagged
         if self.kind == 3:
-            return rewards.clip_similarity(embedding, self.target_embedding) + rewards.offset(3, axes, reading)
+            return shows * rewards.clip_similarity(embedding, self.target_embedding) + rewards.offset(3, axes, reading)
         function = self.kind if callable(self.kind) else rewards.semantic(self.kind, axes, reading)
-        return function(self.grammar.decode(seen()), self.grammar.decode(self.target))
+        return function(self.grammar.decode(seen()) if shows else dict.fromkeys(axes, ""), self.grammar.decode(self.target))
 
     def again(self, states: Sequence[int]) -> np.ndarray:
         """Rewards of further pictures of states, each drawn with the next seeds: (`factored.AGAIN`, states)."""
         prompts = [self.grammar.surface(self.grammar.encoding(state)) for state in states] * AGAIN
         seeds = [self.seed + 1 + k for k in range(AGAIN) for _ in states]
-        embeddings = self.clip.embed_images(self.model(prompts, seeds))
-        return np.array([self._reward(e, lambda e=e: read(self.clip, e, self.grammar)) for e in embeddings]).reshape(AGAIN, -1)
+        looks = zip(prompts, seeds, self.clip.embed_images(self.model(prompts, seeds)), strict=True)
+        return np.array([self._reward(*look, lambda e=look[2]: read(self.clip, e, self.grammar)) for look in looks]).reshape(AGAIN, -1)
 
 
 @dataclass
@@ -242,6 +248,8 @@ def by_object(images: Sequence[np.ndarray], model: Cache, clip: Clip, grammar: G
     pictures = model(grammar.sentences, [seed] * grammar.size, progress=progress)
     drawn, inputs = clip.embed_images(pictures), clip.embed_images(images)
     shown, perceived = (np.array([percept.encoding[axis] for percept in clip.read(e, eyes)]) for e in (drawn, inputs))
+    black = [(grammar.surface(state), seed) in model.flagged for state in grammar.states()]
+    shown[black], drawn[black] = -1, 0  # no word, and a cosine of 0: a flagged picture shows nothing
     added, rows, walks = -rewards.C if reading.offset == "cost" else 0.0, [], {}
     for embedding, target in zip(inputs, perceived.tolist(), strict=True):
         if target not in walks:

@@ -289,3 +289,27 @@ def test_a_search_whose_word_no_picture_shows_falls_back_on_it(clip, tmp_path, a
     names, eyes, painter = grammar.load("names", nouns), grammar.load("large", nouns), generate.Cache(Stubborn(), tmp_path)
     found = search.by_object([world.render({"Noun": "dog", "Scene": "a park"}, 2**31)], painter, clip, names, eyes, agent=agent)
     assert found.drop(columns="nearest").to_dict("records") == [{"perceived": "dog", "searched": "", "final": "dog", "calls": 3}]
+
+
+@pytest.mark.parametrize("reward", [1, 2, 3, lambda seen, target: float(seen["Noun"] == target["Noun"])])
+def test_a_flagged_picture_shows_nothing(clip, tmp_path, reward):
+    """Blackened or not by a safety checker: the target's own picture pays no more than one of which nothing is right."""
+
+    class Prudish(PerfectPainter):
+        flagged = {(grammar.load("base").surface(grammar.load("base").encode(TARGET)), 7): "blackened by the model's safety checker"}
+
+    image, base = world.render(TARGET, 7), grammar.load("base")
+    model = generate.Cache(Prudish(), tmp_path)
+    feedback = search.Feedback(model, clip, base, image, reward, seed=7)
+    open_one = search.Feedback(generate.Cache(PerfectPainter(), tmp_path / "open"), clip, base, image, reward, seed=7)
+    state = int(np.ravel_multi_index(base.encode(TARGET), base.shape))
+    assert feedback.reward(state) < open_one.reward(state) and len(model.flagged) == 1
+    if reward != 3:
+        assert feedback.reward(state) == min(open_one.reward(s) for s in range(0, base.size, 37))
+
+
+def test_a_search_keeps_no_picture_in_memory(clip, painter):
+    feedback = search.Feedback(painter, clip, grammar.load("base"), world.render(TARGET, 2**31))
+    feedback.reward(0)
+    assert len(feedback._known) == painter.batch and {e.ndim for e in feedback._known.values()} == {1}
+    assert (feedback.image(0) == painter([grammar.load("base").surface((0, 0, 0, 0))], [0])[0]).all() and painter.calls == 1
