@@ -8,30 +8,30 @@ folder steps aside, and comes back with its plan.
 
 import errno
 import glob
-import hashlib
 import itertools
+import json
 import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from rldf_utils import cluster, shards
-from rldf_utils.folders import key, own, read, save
-from rldf_utils.generate import TextToImage, from_recipe, png
+from rldf_utils import cluster, shards, tasks
+from rldf_utils.cache import TextToImage
+from rldf_utils.folders import FILLED, key, own, read, save
 from rldf_utils.grammar import Grammar
 from rldf_utils.images import SUFFIXES
 from rldf_utils.plan import sentences
-from rldf_utils.results import write
+from rldf_utils.results import note, write
 
-RECIPE = ["model", "revision", "negative", "settings"]  #: the columns that `generate.from_recipe` takes
-TASK = 32  #: rows a task, in the folder layout; a kill loses at most one task a worker
-END = b"IEND\xaeB`\x82"  #: how a whole PNG file ends
+TASK, GPU_TASK = 32, 256  #: rows a task, in the folder layout, on processors and on a GPU
+JOURNAL = ".done"  #: one line per task that is done: path, sha256, why flagged, made with what; goes when all are done
 NAME = re.compile(r"\w(?:[\w .+-]*[\w+-])?")  #: what may name a folder: no disk, shell or tar reader takes it amiss
 LONGEST = 80  #: bytes of such a name; a tar file has room for 100 with the image's number
 TORN = re.compile(r"\..+\.(png|tar|parquet)\.\w+")  #: what `results.write` had not finished
@@ -44,6 +44,14 @@ def named(what: str, name: str) -> str:
         rule = f"use text of 1 to {LONGEST} bytes: letters, digits, '_', '-', '+', and inside '.' or ' '"
         raise ValueError(f"the {what} {name!r} cannot name a folder: {rule}")
     return name
+
+
+def recipe(model: TextToImage, address: str = "") -> dict[str, str]:
+    """The model's recipe for a plan. Who draws says on what: on a Ray cluster with GPUs it is these, whatever this machine has."""
+    settings = json.loads(model.recipe["settings"])
+    if address and settings.get("device", "cuda") != "cuda" and cluster.gpus(address):
+        settings["device"] = "cuda"
+    return model.recipe | {"settings": json.dumps(settings)}
 
 
 def plan(classes: pd.DataFrame, grammar: Grammar, counts: Mapping[str, int], recipe: Mapping[str, str], seed: int = 0,
@@ -104,8 +112,8 @@ def remake(row: pd.Series) -> bytes:
     Raises:
         ValueError: the row has a sha256 and the new file has another: other package versions, or another kind of machine.
     """
-    data = next(_pngs([row], from_recipe(*row[RECIPE])))
-    _compare(row, _digest(data))
+    data, _ = next(tasks.pngs([row], tasks.from_recipe(*row[tasks.RECIPE])))
+    tasks.compare(row, tasks.sha(data))
     return data
 
 
@@ -120,35 +128,49 @@ def clone(manifest: pd.DataFrame, folder: Path, address: str = "", progress: str
         progress: label of a progress bar; None shows none.
 
     Returns:
-        The manifest with its sha256; every file was read or written in this run, and one that was damaged made anew.
+        The manifest with its sha256; every file was read or written in this run, and one that was damaged made anew. Where
+        the model has a safety checker or an image is no picture, also `flagged` (why, or "") and `made` (versions and device).
 
     Raises:
         ValueError: the folder holds files but no clone, or an image comes out with other bytes than before.
         BlockingIOError: another run works on the folder.
         OSError: the folder cannot be written, or the cluster's nodes do not share it; what is done stays good.
     """
-    folder, digests = Path(folder).expanduser().absolute(), {}
+    folder, done = Path(folder).expanduser().absolute(), {}
     try:
         with own(manifest, folder, progress) as known:
             _sweep_up(folder)  # after a run that was killed
+            before = _recalled(known, folder)
+            known["sha256"] = [before[path][0] for path in known["path"]]
             numbered, model = numbers(known), _anywhere(known["model"].iloc[0])
-            tasks = ((folder, rows, numbered, model) for rows in _tasks(known))
+            gpu = json.loads(known["settings"].iloc[0]).get("device", "cpu") != "cpu"
+            parts = partial(_tasks, known, GPU_TASK if gpu else TASK)
+            work = ((folder, rows, numbered, model) for rows in parts())
             often = 1 if sys.stderr.isatty() else 30  # a notebook or a log keeps every line
-            with tqdm(total=len(known), desc=progress, unit="image", mininterval=often, disable=progress is None) as bar:
-                gpu = '"device": "cuda"' in known["settings"].iloc[0]
-                for rows, made in zip(_tasks(known), cluster.over(_make, tasks, address, gpu), strict=True):
+            with (tqdm(total=len(known), desc=progress, unit="image", mininterval=often, disable=progress is None) as bar,
+                  open(folder / JOURNAL, "a") as journal):  # fmt: skip
+                for rows, made in zip(parts(), cluster.over(tasks.make, work, address, gpu), strict=True):
                     _seen_from_here(folder, rows["shard" if rows["shard"].iloc[0] else "path"].unique())
-                    digests.update(zip(rows["path"], made, strict=True))
+                    for path, (digest, why, how) in zip(rows["path"], made, strict=True):
+                        done[path] = digest, why, how or before[path][2]
+                    line = json.dumps([(path, *done[path]) for path in rows["path"]])
+                    print(f"\n{line}", end="", file=journal, flush=True)  # whatever was torn ends here
                     bar.update(len(made))
             _sweep_up(folder)  # after workers that were lost
-            finished = known.assign(sha256=known["path"].map(digests))
-            if not finished.equals(known):
-                save(finished, folder)
-            return finished
+            columns = zip(*(done[path] for path in known["path"]), strict=True)
+            whole = known.assign(**dict(zip(FILLED, columns, strict=True)))
+            if not (whole["flagged"].any() or whole["made"].any()):
+                whole = whole.drop(columns=FILLED[1:])
+            else:
+                note(f"flagged pictures, {folder.name}", int((whole["flagged"] != "").sum()))
+            if not whole.equals(read(folder)):
+                save(whole, folder)
+            (folder / JOURNAL).unlink()
+            return whole
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
             raise
-        what = f"{folder} cannot be written: {error.strerror}. {len(digests):,} of {len(manifest):,} images were done in this run"
+        what = f"{folder} cannot be written: {error.strerror}. {len(done):,} of {len(manifest):,} images were done in this run"
         raise OSError(error.errno, f"{what}, and what is done stays good: mend it and run again to go on") from error
 
 
@@ -163,6 +185,11 @@ def begun(folder: Path, settings: Mapping) -> pd.DataFrame | None:
         if (path / "manifest.parquet").is_file() and (known := read(path)).attrs.get("settings") == settings:
             return known
     return None
+
+
+def usable(manifest: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a finished manifest whose images are pictures: none that a safety checker blackened, none of one colour."""
+    return manifest[manifest["flagged"] == ""] if "flagged" in manifest else manifest
 
 
 def set_aside(folder: Path) -> None:
@@ -213,7 +240,7 @@ def verify(folder: Path) -> dict[str, list[str]]:
     for rows in _tasks(manifest):
         there = shards.found(folder / rows["shard"].iloc[0], rows.to_dict("records"), numbered) if sharded else {}
         for path, wanted in zip(rows["path"], rows["sha256"], strict=True):
-            digest = there.get(path) if sharded else _digest((folder / path).read_bytes()) if path in files else None
+            digest = there.get(path) if sharded else tasks.sha((folder / path).read_bytes()) if path in files else None
             if digest != wanted:
                 found["missing" if digest is None else "damaged"].append(path)
     return found
@@ -235,6 +262,19 @@ def written(codes: np.ndarray) -> list[str]:
     return ["-".join(map(str, code)) for code in codes.tolist()]
 
 
+def _recalled(manifest: pd.DataFrame, folder: Path) -> dict[str, tuple[str, str, str]]:
+    """Path -> what a run filled in, "" if none did: of the manifest, and of the journal of runs that did not end."""
+    columns = [manifest[name] if name in manifest else [""] * len(manifest) for name in FILLED]
+    before = dict(zip(manifest["path"], zip(*columns, strict=True), strict=True))
+    lines = (folder / JOURNAL).read_text().splitlines() if (folder / JOURNAL).exists() else []
+    for line in lines:
+        try:
+            before |= {path: tuple(rest) for path, *rest in json.loads(line) if path in before}
+        except ValueError:  # torn, or empty
+            continue
+    return before
+
+
 def _sweep_up(folder: Path) -> None:
     """Remove what somebody was writing when he was killed."""
     for left in folder.rglob(".*"):
@@ -254,67 +294,14 @@ def _seen_from_here(folder: Path, paths: Sequence[str], patience: float = 5) -> 
         time.sleep(0.1)
 
 
-def _tasks(manifest: pd.DataFrame) -> Iterator[pd.DataFrame]:
+def _tasks(manifest: pd.DataFrame, size: int = TASK) -> Iterator[pd.DataFrame]:
     if manifest["shard"].iloc[0]:
         yield from (rows for _, rows in manifest.groupby("shard", sort=False))
     else:
-        yield from (manifest[start : start + TASK] for start in range(0, len(manifest), TASK))
+        yield from (manifest[start : start + size] for start in range(0, len(manifest), size))
 
 
 def _anywhere(model: str) -> str:
     """A model as every node of a cluster finds it: a user's folder by its absolute path."""
     path = Path(model).expanduser()
     return str(path.absolute()) if model != "null" and path.is_dir() else model
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _pngs(rows: Sequence[Mapping], model: TextToImage) -> Iterator[bytes]:
-    for start in range(0, len(rows), model.batch):
-        part = rows[start : start + model.batch]
-        for row, pixels in zip(part, model([r["prompt"] for r in part], [r["seed"] for r in part]), strict=True):
-            yield png(pixels, prompt=row["prompt"])
-
-
-def _make(task: tuple[Path, pd.DataFrame, Mapping[str, int], str]) -> list[str]:
-    """Make what is missing of some rows (a whole tar file, or single images) and return the sha256 of each."""
-    folder, frame, numbered, model = task
-    rows = frame.to_dict("records")
-    recipe = model, *(rows[0][column] for column in RECIPE[1:])
-    digests = _shard(folder, rows, recipe, numbered) if rows[0]["shard"] else _files(folder, rows, recipe)
-    for row, digest in zip(rows, digests, strict=True):
-        _compare(row, digest)
-    return digests
-
-
-def _compare(row: Mapping, digest: str) -> None:
-    if row["sha256"] not in ("", digest):
-        raise ValueError(f"{row['path']} came out with other bytes than its manifest says: other versions, or another kind of machine")
-
-
-def _files(folder: Path, rows: list[dict], recipe: Sequence[str]) -> list[str]:
-    digests = {}
-    for row in rows:
-        path = folder / row["path"]
-        data = path.read_bytes() if path.exists() else b""
-        if data.endswith(END) and row["sha256"] in ("", _digest(data)):
-            digests[row["path"]] = _digest(data)
-    missing = [row for row in rows if row["path"] not in digests]
-    for row, data in zip(missing, _pngs(missing, from_recipe(*recipe)), strict=True):
-        write(folder / row["path"], data)
-        digests[row["path"]] = _digest(data)
-    return [digests[row["path"]] for row in rows]
-
-
-def _shard(folder: Path, rows: list[dict], recipe: Sequence[str], numbered: Mapping[str, int]) -> list[str]:
-    path = folder / rows[0]["shard"]
-    there = shards.found(path, rows, numbered)
-    if list(there) == [row["path"] for row in rows] and all(
-        digest and row["sha256"] in ("", digest) for row, digest in zip(rows, there.values(), strict=True)
-    ):
-        return list(there.values())
-    data, digests = shards.pack(rows, _pngs(rows, from_recipe(*recipe)), numbered)
-    write(path, data)
-    return digests

@@ -15,6 +15,8 @@ from tqdm import tqdm
 from rldf_utils.images import LEFT_OUT
 from rldf_utils.results import write
 
+FILLED = ["sha256", "flagged", "made"]  #: the columns of a manifest that a run fills in; no part of the plan
+
 
 def read(folder: Path) -> pd.DataFrame:
     """The manifest of a clone.
@@ -39,8 +41,8 @@ def save(manifest: pd.DataFrame, folder: Path) -> None:
 
 
 def key(manifest: pd.DataFrame) -> str:
-    """Eight digits that name a plan: of all columns but sha256."""
-    rows = pd.util.hash_pandas_object(manifest.drop(columns="sha256", errors="ignore"), index=False)
+    """Eight digits that name a plan: of all columns but those that are filled in."""
+    rows = pd.util.hash_pandas_object(manifest.drop(columns=FILLED, errors="ignore"), index=False)
     return hashlib.sha256(rows.to_numpy().tobytes()).hexdigest()[:8]
 
 

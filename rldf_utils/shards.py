@@ -10,6 +10,8 @@ import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from rldf_utils.folders import FILLED
+
 
 def pack(rows: Sequence[Mapping], images: Iterable[bytes], numbers: Mapping[str, int]) -> tuple[bytes, list[str]]:
     """A tar file of some rows of a manifest, the same bytes for the same arguments, and the sha256 of each image.
@@ -51,5 +53,5 @@ def found(path: Path, rows: Sequence[Mapping], numbers: Mapping[str, int]) -> di
 
 
 def _beside(row: Mapping, numbers: Mapping[str, int]) -> dict[str, bytes]:
-    key, meta = row["path"].removesuffix(".png"), {column: value for column, value in row.items() if column != "sha256"}
+    key, meta = row["path"].removesuffix(".png"), {column: value for column, value in row.items() if column not in FILLED}
     return {f"{key}.cls": str(numbers[row["class_id"]]).encode(), f"{key}.json": json.dumps(meta).encode()}

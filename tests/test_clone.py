@@ -24,7 +24,7 @@ import pytest
 from PIL import Image
 from tqdm import tqdm
 
-from rldf_utils import clone, cluster, folders, generate, grammar
+from rldf_utils import clone, cluster, folders, generate, grammar, results, tasks
 
 FULL = grammar.load("full")
 CLASSES = pd.DataFrame({"class_id": ["1F34C", "1F436", "1F697"], "noun": ["banana", "dog", "car"]})
@@ -75,7 +75,7 @@ def test_plan_has_each_image_once_and_a_row_says_all():
         code = tuple(map(int, row.encoding.split("-")))
         assert row.prompt == FULL.surface(code) and FULL.decode(code)["Noun"] == row.noun
         assert row.path.split("/")[:2] == [row.split, row.class_id]
-    assert manifest[clone.RECIPE].drop_duplicates().to_dict("records") == [NULL]
+    assert manifest[tasks.RECIPE].drop_duplicates().to_dict("records") == [NULL]
 
 
 def test_a_class_does_not_depend_on_the_others_and_seeds_matter():
@@ -250,7 +250,7 @@ def test_killed_at_every_file_system_step_it_ends_with_the_same_bytes(call, whol
             if call == "write":
                 Path.mkdir(folder, exist_ok=True)
                 Torn.limit = step
-                clone.write = folders.write = Torn.write
+                tasks.write = folders.write = Torn.write
             else:
                 owner = Path if call in ("unlink", "mkdir") else os
                 setattr(owner, call, deadly(getattr(owner, call), after=step % 2))
@@ -278,7 +278,7 @@ class Torn:
             (path.parent / f".{path.name}.torn0000").write_bytes(content[: len(content) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
         cls.limit -= 1
-        return generate.write(path, content)
+        return results.write(path, content)
 
 
 def test_killed_at_thirty_random_moments_it_ends_with_the_same_bytes(whole, tmp_path):
@@ -528,9 +528,9 @@ def test_a_full_disk_is_a_clear_error_and_what_is_done_stays_good(whole, tmp_pat
     def full(path, content):
         if next(left, None) is None:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return generate.write(path, content)
+        return results.write(path, content)
 
-    for module in (clone, folders):
+    for module in (tasks, folders):
         monkeypatch.setattr(module, "write", full)
     with pytest.raises(OSError, match=r"No space left on device. \d+ of 39 images were done.*stays good.*run again"):
         clone.clone(manifest, tmp_path, progress=None)
@@ -564,7 +564,7 @@ def test_on_a_cluster_that_loses_a_worker_and_a_node_the_bytes_are_the_same(shar
     def sabotage():
         while len(list((tmp_path / "there").rglob("*.png" if not shard else "*.tar"))) < (90 if not shard else 3):
             time.sleep(0.01)
-        while not (at_work := [p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [""])[0].startswith("ray::_make")]):
+        while not (at_work := [p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [""])[0].startswith("ray::make")]):
             pass  # between two tasks it has another name
         at_work[0].kill()
         lost.append("worker")
@@ -658,7 +658,7 @@ def test_a_users_model_is_named_so_that_every_node_finds_it(tmp_path, monkeypatc
     assert clone._anywhere("mine") == clone._anywhere("~/mine") == str(tmp_path / "mine")
     assert [clone._anywhere(name) for name in ("null", "tiny-sd-v1", "owner/name")] == ["null", "tiny-sd-v1", "owner/name"]
     loaded = []
-    monkeypatch.setattr(clone, "from_recipe", lambda model, *rest: loaded.append(model) or generate.Null(batch=4))
+    monkeypatch.setattr(tasks, "from_recipe", lambda model, *rest: loaded.append(model) or generate.Null(batch=4))
     for shard in (0, 5):
         clone.clone(small(shard=shard).assign(model="mine"), Path(f"here {shard}"), progress=None)
         assert clone.verify(tmp_path / f"here {shard}") == {"missing": [], "damaged": [], "extra": []}

@@ -28,7 +28,7 @@ def main(share: float = 1.0) -> None:
     def sabotage() -> None:
         last = time.monotonic()
         while not done.wait(1):
-            ours = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] and p.info["cmdline"][0].startswith("ray::_make")]
+            ours = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] and p.info["cmdline"][0].startswith("ray::make")]
             workers[0] = max(workers[0], sum(p.memory_info().rss for p in ours if p.is_running()))
             if ours and time.monotonic() - last > 30:
                 last = time.monotonic()
