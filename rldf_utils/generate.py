@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 import rldf_utils.tiny.autoencoder  # noqa: F401  stands in for AutoencoderKL; diffusers takes it only from a module that is imported
 from rldf_utils import results
-from rldf_utils.cache import Cache, TextToImage
+from rldf_utils.cache import Cache, TextToImage, png  # noqa: F401  notebook 4 and the sets write pictures as the cache does
 from rldf_utils.models import local, located, split, variant
 from rldf_utils.results import accelerator, setting, versions
 

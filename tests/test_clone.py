@@ -483,6 +483,63 @@ def test_a_plan_is_read_back_by_its_settings(tmp_path):
     assert clone.begun(tmp_path / "clone", settings).equals(finished)
 
 
+class Prudish(generate.Null):
+    """Blackens dogs, as a model with a safety checker might, on some machine."""
+
+    made = "torch 9.9, NVIDIA A100, float16"
+    flagged: dict = {}
+
+    def __call__(self, prompts, seeds):
+        images = super().__call__(prompts, seeds).copy()
+        for i, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True)):
+            if "dog" in prompt:
+                images[i], self.flagged[prompt, int(seed)] = 0, "blackened"
+        return images
+
+
+@pytest.mark.parametrize("shard", [0, 5], ids=["folders", "shards"])
+def test_what_was_flagged_and_on_what_it_was_made_stays_with_the_clone(shard, tmp_path, monkeypatch):
+    noted, model = {}, Prudish(batch=4)
+    monkeypatch.setattr(tasks, "from_recipe", lambda *_: model)
+    monkeypatch.setattr(clone, "note", noted.__setitem__)
+    first = clone.clone(small(shard=shard), tmp_path / "a", progress=None)
+    dogs = first["noun"] == "dog"
+    assert (first["flagged"] == np.where(dogs, "blackened", "")).all() and set(first["made"]) == {Prudish.made}
+    assert len(clone.usable(first)) == (~dogs).sum() and noted == {"flagged pictures, a": dogs.sum()}
+    assert clone.verify(tmp_path / "a") == {"missing": [], "damaged": [], "extra": []}
+    assert folders.key(first) == folders.key(small(shard=shard)), "no part of the plan"
+    model.flagged.clear()
+    pd.testing.assert_frame_equal(clone.clone(small(shard=shard), tmp_path / "a", progress=None), first), "the files remember"
+    Path(tmp_path / "a" / "manifest.parquet").unlink()
+    small(shard=shard).to_parquet(tmp_path / "a" / "manifest.parquet", index=False)
+    again = clone.clone(small(shard=shard), tmp_path / "a", progress=None)
+    assert (again["flagged"] == first["flagged"]).all() and again["sha256"].equals(first["sha256"])
+
+
+def test_digests_outlive_a_kill_so_that_a_file_that_changed_since_is_noticed(tmp_path):
+    manifest = clone.plan(CLASSES, FULL, {"train": 40}, NULL)
+
+    def work():
+        seen = clone._seen_from_here
+
+        def deadly(folder, paths):
+            seen(folder, paths)
+            if any("1F697" in path for path in paths):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        clone._seen_from_here = deadly
+        clone.clone(manifest, tmp_path / "clone", progress=None)
+
+    assert in_child(work) == -signal.SIGKILL
+    path = tmp_path / "clone" / manifest["path"][0]
+    kept = path.read_bytes()
+    path.write_bytes((tmp_path / "clone" / manifest["path"][1]).read_bytes())  # whole, but another picture
+    with open(tmp_path / "clone" / clone.JOURNAL, "a") as file:
+        file.write('\n[["train/1F34C/1F34C_0')  # torn
+    finished = clone.clone(manifest, tmp_path / "clone", progress=None)
+    assert path.read_bytes() == kept and not (tmp_path / "clone" / clone.JOURNAL).exists() and len(set(finished["sha256"])) == 120
+
+
 def test_what_file_managers_leave_does_no_harm_and_stays(tmp_path):
     clone.clone(small(), tmp_path, progress=None)
     litter = [tmp_path / "train" / "1F34C" / name for name in (".DS_Store", "._1F34C_000000.png", "Thumbs.db", ".a.b")]

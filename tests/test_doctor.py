@@ -90,7 +90,7 @@ def test_what_is_missing_stops_it_and_is_named(capsys, monkeypatch):
     said = capsys.readouterr().out
     for words in ("SCALE=paper needs a GPU, and torch sees none", "RLDF_DEVICE=cpu",
                   "hf download CompVis/stable-diffusion-v1-4 --revision 133a221b", "RLDF_VAE=FOLDER", "RLDF_CLIP=FOLDER",
-                  "RLDF_CAPTIONER=FOLDER", "imagenet100/train is missing (notebooks 6, 7, 8)", "the paper's pace: nothing was timed"):  # fmt: skip
+                  "RLDF_CAPTIONER=FOLDER", "imagenet100/train is missing (notebooks 6, 7, 8)", "nothing was timed"):  # fmt: skip
         assert words in said
     assert f"{said.count('STOP')} things would stop a notebook" in said
 
