@@ -47,7 +47,7 @@ class Report:
 
     def say(self, ok: bool | None, text: str) -> None:
         """ok: True, None for a remark, False for what would stop a notebook."""
-        self.bad += ok is False
+        self.bad += ok is not None and not ok
         print(f"  {'ok  ' if ok else '    ' if ok is None else 'STOP'} {text}", flush=True)
 
     def ask(self, text: str, question: Callable) -> object:
@@ -174,7 +174,7 @@ def pace(scale: str) -> float | None:
 
 def clones(scale: str) -> int:
     """Pictures of notebook 6: every kind of clone, and the sets from class names."""
-    sizes = plan.SIZES[scale]
+    sizes = plan.sizes(scale)
     return (len(plan.kinds(scale)) + 2) * sizes.classes * sum(sizes.made.values())
 
 

@@ -226,8 +226,7 @@ class Clip:
     """
 
     def __init__(self, model: str | Path = "tiny-clip", pretrained: str | None = None, *, batch: int = 32, device: str | None = None):
-        self.device, self.batch = device or results.device(), batch
-        name, self.renders_only = str(model), False
+        self.device, self.batch, name, self.renders_only = device or results.device(), batch, str(model), False
         if pretrained is None:
             folder, self.fingerprint = located(model, ask="CLIP")
             name, self.renders_only = f"local-dir:{folder}", (folder / "training.json").is_file()

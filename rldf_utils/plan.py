@@ -6,13 +6,13 @@ age and gender are left out of such sentences at every scale.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from rldf_utils import grammar as grammars
 from rldf_utils.grammar import Grammar
-from rldf_utils.results import LEGAL, choose
+from rldf_utils.results import LEGAL, choose, number
 from rldf_utils.tiny import world  # its rules on what a picture can show stand in for common sense
 
 BALANCED = ("Frequency", "Density", "Scene")  #: context axes, whose words stand equally often in both kinds of clone
@@ -39,6 +39,15 @@ SIZES = {
     "tiny": Sizes(10, {"train": 60, "val": 10, "test": 5}, {"train": 60, "val": 20, "test": 100}, 100, 200, 60),
     "paper": Sizes(100, {"train": 1508, "val": 56, "test": 100}, {}, 0, 1000, 20),
 }  #: the paper's are its 1,508,000, 56,000 and 100,000 for 1,000 classes
+
+
+def sizes(scale: str) -> Sizes:
+    """`SIZES` of a scale. At paper scale RLDF_SHARE, such as 0.01, takes that share of each class's pictures, 2 at least: a rehearsal."""
+    found = SIZES[scale]
+    if scale != "paper":
+        return found
+    made = {split: max(2, round(n * number("SHARE", 1.0))) for split, n in found.made.items()}
+    return replace(found, made=made, looked=min(found.looked, made["train"]))
 
 
 def kinds(scale: str, axes: str = "") -> list[str]:

@@ -198,8 +198,9 @@ def _processor() -> str:
 def setting(name: str, default: str = "") -> str:
     """What the environment's RLDF_<name> says, else the default: the settings of paper scale that are no notebook's parameter.
 
-    MODEL (of notebooks without that parameter), VAE, CLIP, CAPTIONER, INCEPTION: a folder, or "owner/name@revision". STEPS,
-    GUIDANCE, SIZE, BATCH, DTYPE, CHECKER: of the diffusion model, see `generate.text_to_image`. DEVICE: see `device`.
+    MODEL (of notebooks without that parameter), VAE, CLIP, CAPTIONER: a folder, or "owner/name@revision". INCEPTION: a file. STEPS,
+    GUIDANCE, SIZE, BATCH, DTYPE, CHECKER: of the diffusion model, see `generate.text_to_image`. DEVICE: see `device`. SHARE: see
+    `plan.sizes`.
     """
     return os.environ.get(f"RLDF_{name}") or default
 

@@ -108,6 +108,27 @@ def test_weights_that_are_not_loaded_do_not_identify(built, tmp_path, pictures):
     assert (more(PROMPTS, SEEDS) == pictures).all()
 
 
+def test_the_scheduler_s_configuration_identifies_a_model_too(built, tmp_path):
+    shutil.copytree(built.sd, tmp_path / "other")
+    path = tmp_path / "other" / "scheduler" / "scheduler_config.json"
+    path.write_text(path.read_text().replace('"steps_offset": 1', '"steps_offset": 0'))
+    assert generate.Diffusers(tmp_path / "other", **SMALL).fingerprint != generate.Diffusers(built.sd, **SMALL).fingerprint
+
+
+def test_a_hub_cache_that_is_not_whole_is_told_from_one_that_is(built, paper):
+    name, _, revision = generate.SD_14.partition("@")
+    snapshot = standins.hub(paper, generate.SD_14, built.sd)
+    assert models.kept(name, revision) == snapshot and models.kept(name, "0" * 40) is None
+    (snapshot / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    assert models.kept(name, revision) is None and models.missing(snapshot) == ["unet"]
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (snapshot / "unet" / "model.safetensors.index.json").write_text(json.dumps(index))
+    (snapshot / "unet" / "model-00001-of-00002.safetensors").touch()
+    assert models.missing(snapshot) == ["unet"], "one of two parts"
+    (snapshot / "unet" / "model-00002-of-00002.safetensors").touch()
+    assert models.missing(snapshot) == []
+
+
 def test_halves_alone_are_loaded(built, pictures):
     drawn = generate.Diffusers(built.halves, vae=str(built.vae), **SMALL)(PROMPTS, SEEDS)
     assert np.abs(drawn.astype(int) - pictures).mean() < 3

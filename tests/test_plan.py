@@ -149,3 +149,10 @@ def test_plain_names_are_one_sentence_each_in_a_shape_that_the_models_were_told(
         semantics = FULL.decode(FULL.parse(tiny.surface(state)))
         assert semantics == world.DEFAULTS | {"Noun": tiny.axes["Noun"][state[0]], "Scene": "a park"}
     assert [paper.surface(state) for state in paper.states()] == ["a photo of one boxer", "a photo of one tub"]
+
+
+def test_a_share_of_paper_scale_is_a_rehearsal(monkeypatch):
+    assert all(plan.sizes(scale) == sizes for scale, sizes in plan.SIZES.items())
+    monkeypatch.setenv("RLDF_SHARE", "0.002")
+    assert plan.sizes("paper").made == {"train": 3, "val": 2, "test": 2} and plan.sizes("paper").looked == 3
+    assert plan.sizes("tiny") == plan.SIZES["tiny"]
