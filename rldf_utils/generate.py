@@ -104,7 +104,7 @@ class Diffusers:
         pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
         pipe.set_progress_bar_config(disable=True)
         pipe.unet.to(memory_format=torch.channels_last)
-        if self.batch > 8:
+        if self.batch > 8 and isinstance(pipe.vae, AutoencoderKL):
             pipe.vae.enable_slicing()  # 32 at once would take 13 GB
         return pipe.to(self.device)
 
@@ -229,4 +229,5 @@ def text_to_image(scale: str = "tiny", model: str = "") -> Cache:
     options |= {"dtype": setting("DTYPE") or None, "checker": setting("CHECKER", "yes") != "no"}
     made = Diffusers(name, negative=NEGATIVE, device=here, **options)
     print(f"diffusion model: {name}, {made.dtype}, {options}")
+    results.note("drawn with", made.made)
     return Cache(from_recipe(*made.recipe.values()))  # the very one that a clone in this process draws with

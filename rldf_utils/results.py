@@ -263,10 +263,14 @@ def _blind() -> str:
 def accelerator(kind: str = "") -> dict[str, str] | None:
     """Name, memory, driver and CUDA of the GPU that torch uses, or of a kind, "cuda" or "mps"; None without torch or GPU."""
     torch = sys.modules.get("torch")
-    if torch and (kind or "cuda") == "cuda" and torch.cuda.is_available():
+    if not torch or kind == "cpu":
+        return None
+    if kind != "mps" and torch.cuda.is_available():
         memory = f"{torch.cuda.get_device_properties(0).total_memory / 2**30:.0f} GiB"
         return {"GPU": torch.cuda.get_device_name(), "memory": memory, "driver": _driver(), "CUDA": torch.version.cuda}
-    return {"GPU": platform.processor() or "Apple", "macOS": platform.mac_ver()[0]} if kind == "mps" else None
+    if kind != "cuda" and torch.backends.mps.is_available():
+        return {"GPU": platform.processor() or "Apple", "macOS": platform.mac_ver()[0]}
+    return None
 
 
 def note(name: str, value: Any) -> None:

@@ -5,7 +5,6 @@ import json
 import os
 import time
 from functools import lru_cache
-from pathlib import Path
 
 import pandas as pd
 import psutil
@@ -15,19 +14,6 @@ from rldf_utils import clone, cluster, generate, grammar
 
 ray = pytest.importorskip("ray")
 CLASSES = pd.DataFrame({"class_id": ["1F34C", "1F436"], "noun": ["banana", "dog"]})
-
-
-@pytest.fixture(scope="module")
-def two_gpus(tmp_path_factory):
-    """A cluster of one node with four cores and two logical GPUs."""
-    cluster_utils = pytest.importorskip("ray.cluster_utils")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (Path(__file__).parent.parent, Path(__file__).parent))))
-        made = cluster_utils.Cluster()
-        made.add_node(num_cpus=4, num_gpus=2, include_dashboard=False)
-        yield made
-        made.shutdown()
 
 
 @lru_cache

@@ -36,6 +36,7 @@ def paper(monkeypatch, tmp_path):
     for name, value in {"DEVICE": "cpu", "STEPS": "2", "SIZE": "64", "BATCH": "2"}.items():
         monkeypatch.setenv(f"RLDF_{name}", value)
     results.device.cache_clear()
+    monkeypatch.setattr(results, "_noted", {})
     monkeypatch.setattr(generate.Cache.__init__, "__defaults__", (tmp_path / "cache",))
     home = tmp_path / "hub"
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home / "hub"))
@@ -60,6 +61,7 @@ def test_unpatched_code_finds_the_papers_models_in_a_hub_cache_that_was_filled_e
     cache = generate.text_to_image("paper")
     assert (cache(PROMPTS, SEEDS) == pictures).all()
     assert cache.model.recipe["revision"] == generate.SD_14.partition("@")[2]
+    assert results._noted["drawn with"].endswith("cpu, float32")
     assert generate.from_recipe(*cache.model.recipe.values()) is cache.model, "a clone in this process loads no second one"
     said = capsys.readouterr().out
     assert "device: cpu" in said and "float32" in said and generate.FT_MSE in said
