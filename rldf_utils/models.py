@@ -6,10 +6,12 @@
 import hashlib
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 
 from rldf_utils.results import MODELS, fingerprint
 
@@ -147,11 +149,15 @@ def content(network: torch.nn.Module) -> str:
 
 
 def convert(folder: Path, new: Path) -> None:
-    """Write a model whose weights are pickles, of a pipeline or of an autoencoder alone, with safetensors."""
-    from diffusers import AutoencoderKL, StableDiffusionPipeline
-
-    kind = StableDiffusionPipeline if (folder / "model_index.json").is_file() else AutoencoderKL
-    kind.from_pretrained(folder).save_pretrained(new)
+    """Copy a model's folder, its pickles (.bin) as safetensors. All else stays: `save_pretrained` would write the scheduler's
+    defaults into its configuration, and another scheduler that reads them would draw other pictures."""
+    shutil.copytree(folder, new, ignore=shutil.ignore_patterns("*.bin", "*.ckpt"))
+    for name, place in parts(folder).items():
+        for path in sorted(place.glob("*model.bin")):
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+            stem = "model" if path.stem == "pytorch_model" else path.stem
+            whole = {key: value.clone().contiguous() for key, value in weights.items()}
+            save_file(whole, new / name / f"{stem}.safetensors", {"format": "pt"})
 
 
 if __name__ == "__main__":
