@@ -152,9 +152,6 @@ def encoding_space(images: np.ndarray, grammar: Grammar) -> plt.Figure:
     images = np.stack([plots.shrunk(image, 64) for image in images])
     names, half = list(grammar.axes), len(grammar.axes) // 2
     (_, height, width, _), rows = images.shape, prod(grammar.shape[:half])
-    if (k := min(height, width) // 64) > 1:  # they print at this size, and 512 px each would take 10 GB
-        height, width = height // k, width // k
-        images = images[:, : height * k, : width * k].reshape(-1, height, k, width, k, 3).mean((2, 4)).astype(np.uint8)
     sheet = images.reshape(rows, -1, height, width, 3).swapaxes(1, 2).reshape(rows * height, -1, 3)
     figure, ax = plt.subplots(figsize=(5, max(5 * sheet.shape[0] / sheet.shape[1], 1)))
     ax.imshow(sheet)
