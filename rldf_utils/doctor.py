@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rldf_utils import generate, models, perceive, plan, results
+from rldf_utils import clone, generate, models, perceive, plan, results
 from rldf_utils.images import SUFFIXES
 
 GB = 10**9
@@ -207,6 +207,10 @@ def cost(report: Report, scale: str, speed: float | None, price: float | None) -
     bill = f", {hours * price:,.0f} at {price:g} an hour" if price else ""
     print(f"  {speed or PACE:.2f} pictures a second ({measured}); in all {hours:,.0f} GPU-hours{bill}; "
           f"not yet done: {left['GPU-hours'].sum():,.0f}. Notebook 7's and 8's share is derived for an H100, not measured.")  # fmt: skip
+    whole, rate = 1000 * sum(plan.SIZES[scale].made.values()), speed or PACE
+    spread = ", ".join(f"{whole / rate / 3600 / n:,.0f} h on {n}" for n in (1, 5, 64))
+    print(f"  the paper's {whole:,} images: {spread} GPUs, {whole * PICTURE / GB:,.0f} GB; a worker that is lost costs at most "
+          f"{clone.GPU_TASK / rate:,.0f} s of a GPU")  # fmt: skip
     want = {results.RESULTS: left["GB of disk"].sum() - 71, results.CACHE: 71 + 8}
     for place, need in want.items():
         there = next(path for path in (place, *place.parents) if path.exists())
