@@ -32,21 +32,25 @@ READY := $(if $(ACTIVE),,.venv/.installed)
 RAY := $(if $(ACTIVE),ray-in-active,.venv/.ray)
 API := $(if $(ACTIVE),api-in-active,.venv/.api)
 
-.PHONY: help reproduce doctor compare reference test lab models models-report bench fuzz ray ray-in-active lint clean FORCE
+.PHONY: help reproduce page doctor compare reference test lab models models-report bench fuzz ray ray-in-active api api-in-active \
+  lint clean FORCE
 help: ## list the targets (default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 reproduce: $(call executed,$(NOTEBOOKS)) ## execute the notebooks in order, results to results/SCALE/, then compare and write the page
 	@$(BIN)python -m rldf_utils.compare $(SCALE) || true
+	@$(BIN)python -m rldf_utils.page $(SCALE)
 ifeq ($(SCALE)$(filter reproduce,$(MAKECMDGOALS)),paperreproduce) # before anything runs for days
 $(call executed,$(NOTEBOOKS)): | doctor
 endif
+page: $(READY) ## write results/SCALE/index.html from the results that are there, and open it in a browser
+	@$(BIN)python -m rldf_utils.page $(SCALE) --open
 compare: $(READY) ## hold the results against the committed run: verdicts, numbers, versions; exit status 1 if they differ
 	@$(BIN)python -m rldf_utils.compare $(SCALE)
 reference: $(READY) ## take these results as the committed run, or with NAME="another CPU" as one more measured run
 	$(BIN)python -m rldf_utils.compare $(SCALE) --add "$(or $(NAME),committed)"
 doctor: $(READY) ## what SCALE needs and what this machine has, in seconds: device, models, data, hours (PRICE=2.5 a GPU-hour: the bill)
 	@$(BIN)python -m rldf_utils.doctor $(SCALE) $(if $(PRICE),--price $(PRICE))
-test: $(RAY) ## run all tests, every notebook at SCALE=smoke included
+test: $(RAY) $(API) ## run all tests, every notebook at SCALE=smoke included
 	$(BIN)python -m pytest
 lab: $(READY) ## open JupyterLab; step through notebooks/ (LAB="--no-browser --port 9000" for options)
 	$(BIN)jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB)

@@ -21,7 +21,7 @@ from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 import rldf_utils.tiny.autoencoder  # noqa: F401  stands in for AutoencoderKL; diffusers takes it only from a module that is imported
-from rldf_utils import results
+from rldf_utils import images_api, results
 from rldf_utils.cache import Cache, TextToImage, png  # noqa: F401  notebook 4 and the sets write pictures as the cache does
 from rldf_utils.models import local, located, split, variant
 from rldf_utils.results import accelerator, setting, versions
@@ -183,12 +183,14 @@ def from_recipe(model: str, revision: str, negative: str, settings: str) -> Text
     """The model that wrote this `recipe`; kept, so that a process loads it once.
 
     Raises:
-        ValueError: a model or autoencoder that has changed since.
+        ValueError: a model or autoencoder that has changed since, or an environment that names another images API.
         RuntimeError: it ran on a device that is not here.
     """
     options = json.loads(settings)
     if model == "null":
         return Null(**options)
+    if model == images_api.NAME:
+        return images_api.OpenAIImages(**options, revision=revision)
     if options["device"] == "cuda" and not torch.cuda.is_available():
         raise RuntimeError("this was drawn on cuda, and torch sees no such device here. A row whose settings say \"device\": \"cpu\" and "
                            '"dtype": "float16" gives the same picture up to rounding')  # fmt: skip
@@ -212,12 +214,15 @@ def text_to_image(scale: str = "tiny", model: str = "") -> Cache:
             model was made for, and with a Stable Diffusion 1 its autoencoder; each can be changed by RLDF_STEPS, RLDF_GUIDANCE,
             RLDF_SIZE, RLDF_BATCH, RLDF_DTYPE, RLDF_VAE ("own" for the model's) and RLDF_CHECKER ("no" for no safety checker).
             The others have the model's own steps at 64 px.
-        model: "" for the scale's own (tiny-sd-v1, SD 1.4), a folder, or a hub id as "owner/name@revision"; "null" for noise, which
-            costs nothing: a rehearsal.
+        model: "" for the scale's own (tiny-sd-v1, SD 1.4), a folder, or a hub id as "owner/name@revision"; "openai-images" for
+            the server that the environment names, with its own settings, see `images_api`; "null" for noise, which costs
+            nothing: a rehearsal.
     """
     name = model or (setting("MODEL", SD_14) if scale == "paper" else "tiny-sd-v1")
     if name == "null":
         return Cache(Null(results.number("SIZE", 512), results.number("BATCH", 8)))
+    if name == images_api.NAME:
+        return Cache(images_api.OpenAIImages())
     if scale != "paper":
         return Cache(Diffusers(name))
     here = results.device(scale)

@@ -75,10 +75,10 @@ class OpenAIImages:
     holds a hash of server and model: note the model's name and the date beside what it drew.
 
     A picture that the server refuses to draw is black here, warned of, and in `flagged`, as with `generate.Diffusers`, so
-    that a search goes on, which an exception would end. `refused` tells it from others, also in a cache of an earlier run.
-    CLIP reads a sentence off black too: an answer whose picture is `refused` is none. A refusal is status 400 with a code of
-    `REFUSALS`, an empty list, or a black picture, which the safety checkers of Stable Diffusion give. A picture of another
-    size than was asked for is an error, and is not resampled: CLIP and FID see resampling.
+    that a search goes on, which an exception would end: it takes the picture for one that shows nothing, and the cache
+    remembers. A refusal is status 400 with a code of `REFUSALS`, an empty list, or a black picture, which the safety checkers
+    of Stable Diffusion give. A picture of another size than was asked for is an error, and is not resampled: CLIP and FID see
+    resampling.
 
     A request counts towards the budget unless the server answers it with an error: one that timed out may have been drawn.
     Each process counts from 0, workers of a Ray cluster too; after a restart only what the cache holds costs nothing again.
@@ -130,7 +130,7 @@ class OpenAIImages:
         self.recipe = {"model": NAME, "revision": server, "negative": "", "settings": settings}
         self.fingerprint = hashlib.sha256(json.dumps([server, settings]).encode()).hexdigest()[:16]
         self.batch = 1  #: what is paid for is in the cache before the next one is asked for
-        self.flagged: list[tuple[str, int]] = []  #: (prompt, seed) of refused pictures
+        self.flagged: dict[tuple[str, int], str] = {}
         none = openai.Omit()  # of the user's OpenAI account, which is no other server's business
         self._client = openai.OpenAI(
             base_url=self._url, api_key=self._key or "none", admin_api_key="", max_retries=0, timeout=timeout,
@@ -156,7 +156,7 @@ class OpenAIImages:
         pixels = self._patiently(lambda: self._drawn(prompt, seed))
         if pixels is not None and not refused(pixels):
             return pixels
-        self.flagged.append((prompt, seed))
+        self.flagged[prompt, seed] = "refused"
         advice = "take another seed, or leave the word that it minds out of the grammar"
         warnings.warn(f"the images API refused to draw {prompt!r}, seed {seed}: the picture is black; {advice}", stacklevel=3)
         return np.zeros((self.size[1], self.size[0], 3), np.uint8)

@@ -416,10 +416,12 @@ def test_a_refusal_is_black_told_and_known_again_in_the_cache(api, model, fault,
     cache = generate.Cache(model, tmp_path)
     with pytest.warns(UserWarning, match="refused to draw 'a gun', seed 3: the picture is black; take another seed"):
         pictures = cache(["a gun", "a dog"], [3, 4])
-    assert model.flagged == [("a gun", 3)] and model.slept == []
+    assert model.flagged == {("a gun", 3): "refused"} and model.slept == []
     assert refused(pictures).tolist() == [True, False] and pictures.shape == (2, HEIGHT, WIDTH, 3) and not pictures[0].any()
     later = OpenAIImages()
-    assert refused(generate.Cache(later, tmp_path)(["a gun", "a dog"], [3, 4])).tolist() == [True, False] and len(api.asked) == 2
+    cache = generate.Cache(later, tmp_path)
+    assert refused(cache(["a gun", "a dog"], [3, 4])).tolist() == [True, False] and len(api.asked) == 2
+    assert cache.flagged == {("a gun", 3): "refused"}, "the file remembers"
 
 
 # Cost.
