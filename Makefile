@@ -7,7 +7,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 NOTEBOOKS := 01_grammar_encoding 02_environment_design 03_agent_training_sweeps 04_image_search 05_noisy_diffusion_gradient \
   06_imagenet100_cloning 07_resnet18_classification 08_fid_kid_imagenet_variants 09_control A2_agent_claims \
-  A3_search_at_equal_cost A4_captions_and_encodings 10_claims_ledger
+  A3_search_at_equal_cost A4_captions_and_encodings A5_ablation_and_memorisation 10_claims_ledger
 MODELS := A1_train_tiny_models
 executed = $(1:%=results/$(SCALE)/%/executed.ipynb)
 

@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EXPECTED = {"01_grammar_encoding", "02_environment_design", "03_agent_training_sweeps", "04_image_search", "05_noisy_diffusion_gradient",
             "06_imagenet100_cloning", "07_resnet18_classification", "08_fid_kid_imagenet_variants", "09_control", "A1_train_tiny_models",
-            "A2_agent_claims", "A3_search_at_equal_cost", "A4_captions_and_encodings", "10_claims_ledger"}  # fmt: skip
+            "A2_agent_claims", "A3_search_at_equal_cost", "A4_captions_and_encodings", "A5_ablation_and_memorisation",
+            "10_claims_ledger"}  # fmt: skip
 UPSTREAM = dict.fromkeys(
     ("03_agent_training_sweeps", "04_image_search", "05_noisy_diffusion_gradient", "A2_agent_claims", "A3_search_at_equal_cost"),
     "02_environment_design",

@@ -39,6 +39,7 @@ NOTEBOOKS = [
     "A2_agent_claims",
     "A3_search_at_equal_cost",
     "A4_captions_and_encodings",
+    "A5_ablation_and_memorisation",
     "10_claims_ledger",
 ]
 
@@ -165,6 +166,7 @@ def test_every_import_is_a_declared_dependency():
 
 #: module of the method -> what it takes of tiny
 STAND_INS = {
+    "ablation": {"judge", "sampling", "world"},
     "captions": {"sampling", "world"}, "cloning": {"judge", "world"}, "control": {"counting", "world"}, "env": {"world"},
     "generate": {"autoencoder"}, "imagenet": {"world"},
     "outside": {"world"}, "pairs": {"counting", "world"}, "plan": {"world"}, "sliders": {"world"},
@@ -363,7 +365,11 @@ def test_a_failing_notebook_is_named_and_not_taken_for_done(checkout):
     (checkout.root / "rldf_utils" / "env.py").touch()
     folder = checkout.root / "results" / "tiny" / "02_environment_design"
     status, output, ran = checkout("-k", "reproduce", FAIL="02_")
+<<<<<<< HEAD
     assert status != 0 and ran == [*NOTEBOOKS[:2], *NOTEBOOKS[5:8], "A4_captions_and_encodings"], (
+=======
+    assert status != 0 and ran == [*NOTEBOOKS[:2], *NOTEBOOKS[5:8], *NOTEBOOKS[10:]], (
+>>>>>>> be2ab32 (Figure 8 and contribution 4, measured: a concept left out beside two remedies, and whether training pictures are copied (notebook A5))
         "with -k all that does not depend on 02 still runs, and the others do not"
     )
     assert (folder / "partial.ipynb").read_text() == "partly\n" and not (folder / "executed.ipynb").exists()
