@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from rldf_utils import generate, grammar, perceive
-from rldf_utils.tiny import judge, networks, quality, sampling, train, world
+from rldf_utils.tiny import judge, networks, quality, sampling, world
 
 
 @pytest.fixture(scope="module")
@@ -182,11 +182,3 @@ def test_pairs_and_contexts():
     )
     nouns = pd.Series([w["Noun"] for w in quality.contexts(np.random.default_rng(11), 2)]).value_counts()
     assert sorted(nouns.index) == sorted(sampling.FULL.axes["Noun"]) and set(nouns) == {2}
-
-
-def test_copies_of_training_pictures_are_nearer_to_training_than_to_what_comes_next():
-    recipe = networks.Recipe("epsilon", (8, 8), 8, seed=3, steps=2, batch=64)
-    copies = train.diffusion_renders(recipe, 1)[1].numpy()[:5]
-    for found in quality.nearest(copies, recipe, judge.Judge(), sets=4).values():
-        assert found.shape == (4,) and found[0] < 1e-2 < found[1:].min()
-    assert quality.memorised("m", copies, recipe, judge.Judge(), 4, 128)["p"].tolist() == [0.25, 0.25]

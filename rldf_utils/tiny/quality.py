@@ -3,21 +3,18 @@
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from tqdm import tqdm
 
 from rldf_utils.generate import TextToImage
 from rldf_utils.results import DATA
 from rldf_utils.tiny import counting, world
 from rldf_utils.tiny.judge import Judge, table
-from rldf_utils.tiny.networks import RECIPES, Recipe
+from rldf_utils.tiny.networks import RECIPES
 from rldf_utils.tiny.sampling import FULL, HELD_OUT, crowd, prompt, sample_semantics, unseen
-from rldf_utils.tiny.train import diffusion_renders
 
 EYES = {"Noun": 0.99, "Scene": 0.99, "Frequency": 0.95, "Density": 0.93}
 COUNTERS = ("judge", "second counter")  #: see `counters`
@@ -195,43 +192,6 @@ def against_bars(measured: pd.DataFrame) -> pd.DataFrame:
     sure = [np.nan if np.isnan(bar) else low >= bar or high < bar
             for bar, low, high in zip(bars, measured["low"], measured["high"], strict=True)]  # fmt: skip
     return measured.assign(bar=bars, met=met, sure=sure)
-
-
-def nearest(pictures: np.ndarray, recipe: Recipe, judge: Judge, sets: int) -> dict[str, np.ndarray]:
-    """Mean distance of pictures to the nearest one of the last training batch, and of the batches that would have come next.
-
-    Had the pictures been learnt by heart, the first would be less than the others; else all are alike, by construction.
-
-    Args:
-        pictures: uint8 (n, 64, 64, 3).
-        recipe: the model's.
-        sets: batches, that of training included.
-
-    Returns:
-        {"pixels" or "features": (sets,)}, Euclidean; features: the judge's, before its heads.
-    """
-    spaces = {"pixels": lambda x: x.reshape(len(x), -1), "features": judge.features}
-    ours = {space: torch.from_numpy(embed(pictures)).double() for space, embed in spaces.items()}
-    means: dict[str, list[float]] = {space: [] for space in spaces}
-    for k in range(recipe.steps - 1, recipe.steps - 1 + sets):
-        images = diffusion_renders(recipe, k)[1].numpy()
-        for space, embed in spaces.items():
-            gaps = torch.cdist(ours[space], torch.from_numpy(embed(images)).double())  # in single precision a copy is not at 0
-            means[space].append(gaps.min(1).values.mean().item())
-    return {space: np.array(found) for space, found in means.items()}
-
-
-def memorised(name: str, pictures: np.ndarray, recipe: Recipe, judge: Judge, sets: int, images: int) -> pd.DataFrame:
-    """`nearest` as a table, one row a space; p: the share of the batches to which the pictures are as near as to training's.
-
-    `images`: pictures that training saw, of which one batch is looked at.
-    """
-    steps = max(1, images // recipe.batch)  # at smoke scale training saw less than one batch
-    return pd.DataFrame([
-        {"model": name, "space": space, "training": means[0], "next, least": means[1:].min(), "next, mean": means[1:].mean(),
-         "next, most": means[1:].max(), "p": (means <= means[0]).mean(), "share of training": recipe.batch / images}
-        for space, means in nearest(pictures, replace(recipe, steps=steps), judge, sets).items()
-    ])  # fmt: skip
 
 
 def titles(wanted: Sequence[Mapping[str, str]], judged: Sequence[Mapping[str, str]], width: int = 22) -> tuple[list[str], list[int]]:
