@@ -42,7 +42,7 @@ CONCEPTS = {
     "thing": Concept("Noun", THING, "camera", _others([n for n, (_, domain) in nouns().items() if domain == DOMAIN], THING, "camera"),
                      f"a photo of one {THING}"),
 }  #: in place of the paper's painter and character; of the thing, neighbours are what OpenMoji files beside it  # fmt: skip
-PAPER = {"an oil painting of": "a Van Gogh painting of", "teddy bear/teddy bears": "Snoopy/Snoopies", "teddy bear": "Snoopy"}
+PAPER = {"an oil painting of": "a Van Gogh painting of", "teddy bears": "Snoopies", "teddy bear": "Snoopy"}  #: ours -> the paper's
 NEGATIVE, AWAY = REMEDIES = ("negative prompt", "guidance away")
 SETS = ("said", "left out", "neighbours")  #: sentences, drawn by the plain model
 CONDITIONS = (*SETS, *REMEDIES, *(f"{remedy}, neighbours" for remedy in REMEDIES))  #: the remedies' sentences say the word, or a neighbour
@@ -52,12 +52,16 @@ RENDERS = ("renders, said", "renders, omitted")  #: what the judge sees in true 
 LEAK, LOSS = 0.01, 0.02  #: smallest effects of interest: share of pictures that show the concept, share of axes that are right
 
 
-def spoken(scale: str) -> Grammar:
-    """The grammar whose sentences are drawn: the full one; at paper scale with the paper's painter and character for our words."""
-    text = FULL.text
+def retold(text: str, scale: str) -> str:
+    """A text; at paper scale with the paper's painter and character for our words."""
     for ours, theirs in PAPER.items() if scale == "paper" else ():
-        text = text.replace(f"'{ours}'", f"'{theirs}'")
-    return from_text(text, "full") if scale == "paper" else FULL
+        text = text.replace(ours, theirs)
+    return text
+
+
+def spoken(scale: str) -> Grammar:
+    """The grammar whose sentences are drawn: the full one, `retold`. Its encodings mean the same at every scale."""
+    return from_text(retold(FULL.text, scale), FULL.name)
 
 
 def sentences(concept: Concept, contexts: Sequence[Semantics]) -> dict[str, list[dict[str, str]]]:
@@ -108,12 +112,12 @@ def remedies(plain: Diffusers, text: str, weight: float = 2.0) -> dict[str, Diff
     return {NEGATIVE: Diffusers(name, negative=both, **settings), AWAY: Away(name, text, weight, negative=negative, **settings)}
 
 
-def plan(plain: Cache, concept: Concept, contexts: Sequence[Semantics]) -> dict[str, tuple[Cache, list[dict[str, str]]]]:
+def plan(plain: Cache, concept: Concept, contexts: Sequence[Semantics], scale: str) -> dict[str, tuple[Cache, list[dict[str, str]]]]:
     """Who draws what: condition -> (model, semantics). The remedies draw the first half of the contexts, twice: with the word, and
     with a neighbour."""
     sets, half = sentences(concept, contexts), len(contexts) // 2
     found = {name: (plain, sets[name]) for name in SETS}
-    for remedy, model in remedies(plain.model, concept.text).items():
+    for remedy, model in remedies(plain.model, retold(concept.text, scale)).items():
         cached = Cache(model, plain.folder.parent)
         found |= {remedy: (cached, sets["said"][:half]), f"{remedy}, neighbours": (cached, sets["neighbours"][:half])}
     return {condition: found[condition] for condition in CONDITIONS}
@@ -239,7 +243,8 @@ def claims(frames: Frames, rng: np.random.Generator) -> pd.DataFrame:
 
     def add(claim: str, name: str, n: int, value: float, low: float, high: float, smallest: float, direction: int) -> None:
         word = stats.verdict(low - smallest, high - smallest, direction)
-        needed = np.ceil(n * stats.more((high - low) / 2, value - smallest)) if word == "undecided" and value != smallest else np.nan
+        facing = high - value if value < smallest else value - low  # the interval's side towards the smallest effect
+        needed = np.ceil(n * stats.more(facing, value - smallest)) if word == "undecided" and value != smallest else np.nan
         table.append({"claim": claim, "model": name, "value": value, "low": low, "high": high, "smallest": smallest, "n": n,
                       "verdict": word, "n to decide": needed})  # fmt: skip
 

@@ -80,7 +80,7 @@ def test_only_the_concepts_axis_changes_and_only_said_sentences_say_it(tmp_path)
     contexts = [sampling.PLAIN | {"Scene": scene} for scene in sampling.FULL.axes["Scene"][:10]]
     plain = generate.Cache(generate.Diffusers("tiny-sd-v1"), tmp_path)
     for concept in CONCEPTS.values():
-        plan = ablation.plan(plain, concept, contexts)
+        plan = ablation.plan(plain, concept, contexts, "tiny")
         assert tuple(plan) == CONDITIONS and [len(part) for _, part in plan.values()] == [10, 10, 10, 5, 5, 5, 5]
         for condition, (model, semantics) in plan.items():
             said = {words[concept.axis] for words in semantics} == {concept.word}
@@ -93,11 +93,14 @@ def test_only_the_concepts_axis_changes_and_only_said_sentences_say_it(tmp_path)
 
 def test_at_paper_scale_the_same_encodings_say_the_papers_words():
     words = ablation.spoken("paper")
-    assert words.shape == sampling.FULL.shape and ablation.spoken("tiny") is sampling.FULL
+    assert words.shape == sampling.FULL.shape and ablation.spoken("tiny").text == sampling.FULL.text
     encoding = sampling.FULL.encode(sampling.PLAIN | {"Style": STYLE.word, "Noun": THING.word, "Frequency": "two"})
     assert words.surface(encoding).startswith("a Van Gogh painting of two Snoopies and")
     with pytest.raises(GrammarError):
         words.parse(sampling.FULL.surface(encoding))
+    plain, contexts = generate.Cache(generate.Diffusers("tiny-sd-v1")), [sampling.PLAIN] * 2
+    away = [ablation.plan(plain, concept, contexts, "paper")[AWAY][0].model.concept for concept in CONCEPTS.values()]
+    assert away == ["a Van Gogh painting of", "a photo of one Snoopy"]
 
 
 # How it is counted.

@@ -54,9 +54,11 @@ def held_out(words: Sequence[Mapping[str, str]], *known: np.ndarray) -> np.ndarr
     pictures = []
     for i, semantics in enumerate(words):
         seed = HELD_OUT + 1000 * i
-        while any((world.render(semantics, seed) == some[i]).all() for some in known):
+        picture = world.render(semantics, seed)
+        while any((picture == some[i]).all() for some in known):
             seed += 1
-        pictures.append(world.render(semantics, seed))
+            picture = world.render(semantics, seed)
+        pictures.append(picture)
     return np.stack(pictures)
 
 
@@ -110,9 +112,12 @@ def split_test(found: pd.DataFrame, rng: np.random.Generator, splits: int = 4000
 
 
 def memorised(found: pd.DataFrame, rng: np.random.Generator, **columns) -> dict:
-    """`columns`, `split_test`, and the verdict on the claim that training pictures are not copied."""
+    """`columns`, `split_test`, the verdict on the claim that training pictures are not copied, and the n that would decide it."""
     row = {**columns, **split_test(found, rng), "smallest": 0.5 + SMALLEST}
-    return {**row, "verdict": stats.verdict(row["low"] - row["smallest"], row["high"] - row["smallest"], -1)}
+    share, low, high, smallest = (row[name] for name in ("share", "low", "high", "smallest"))
+    row["verdict"] = stats.verdict(low - smallest, high - smallest, -1)
+    undecided = row["verdict"] == "undecided" and share != smallest
+    return {**row, "n to decide": np.ceil(row["n"] * stats.more((high - low) / 2, share - smallest)) if undecided else np.nan}
 
 
 def overfit(model: Diffusers, pictures: np.ndarray, prompts: Sequence[str], steps: int, rate: float = 2e-3, seed: int = 0) -> list[float]:
@@ -160,7 +165,6 @@ def chart(found: Mapping[str, pd.DataFrame], table: pd.DataFrame, space: str) ->
             part = frame[frame["nearer"] == nearer]
             ax.scatter(part["held-out"], part["training"], s=6, alpha=0.6, color=colour, lw=0)
         text = f"nearer to training: {row['share']:.2f}\n[{row['low']:.2f}, {row['high']:.2f}], p = {row['p']:.2g}"
-        ax.text(0.97, 0.03, text, transform=ax.transAxes, ha="right", va="bottom")
-        ax.set(title=title, xlabel=f"to the nearest held-out\n({space})", xlim=(0, most), ylim=(0, most), aspect="equal")
+        ax.set(title=f"{title}\n{text}", xlabel=f"to the nearest held-out\n({space})", xlim=(0, most), ylim=(0, most), aspect="equal")
     axes[0, 0].set_ylabel("to the nearest of training")
     return figure
