@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image, PngImagePlugin
-from tqdm import tqdm
 
+from rldf_utils.progress import Bar
 from rldf_utils.results import CACHE, note, write
 
 THREADS = min(8, os.cpu_count() or 1)  #: that encode and write
@@ -132,7 +132,7 @@ class Cache:
             write(missing[i], png(pixels, sha256=digest, flagged=why, made=getattr(self.model, "made", "")))
             return missing[i], pixels, why
 
-        with tqdm(total=len(missing), desc=progress, unit="image", mininterval=2, disable=progress is None or not missing) as bar:
+        with Bar(total=len(missing), desc=progress, unit="image", disable=progress is None or not missing) as bar:
             for path, pixels, why in finished(self.model, *zip(*(wanted[path] for path in missing), strict=True), save) if missing else ():
                 found[path] = pixels
                 self._flag(*wanted[path], why)

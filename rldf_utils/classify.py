@@ -14,6 +14,7 @@ from torch.nn.init import kaiming_normal_, zeros_
 from torchvision.models import resnet18
 from torchvision.models.resnet import BasicBlock
 
+from rldf_utils import results
 from rldf_utils.progress import Bar
 from rldf_utils.results import write
 
@@ -111,7 +112,7 @@ def train(pixels: np.ndarray, labels: np.ndarray, classes: int, recipe: Recipe, 
     """
     if len(labels) != len(pixels) or len(labels) < 2 or not 0 <= min(labels) <= max(labels) < classes:
         raise ValueError(f"{len(pixels)} images with {len(labels)} labels in {min(labels)}..{max(labels)} cannot train {classes} classes")
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or results.device()
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):  # on the CPU, and of its generator alone
         torch.default_generator.manual_seed(seed)

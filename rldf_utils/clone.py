@@ -12,7 +12,6 @@ import itertools
 import json
 import os
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -20,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from rldf_utils import cluster, shards, tasks
 from rldf_utils.cache import TextToImage
@@ -28,6 +26,7 @@ from rldf_utils.folders import FILLED, key, own, read, save
 from rldf_utils.grammar import Grammar
 from rldf_utils.images import SUFFIXES
 from rldf_utils.plan import sentences
+from rldf_utils.progress import Bar
 from rldf_utils.results import note, write
 
 TASK, GPU_TASK = 32, 256  #: rows a task, in the folder layout, on processors and on a GPU
@@ -146,8 +145,7 @@ def clone(manifest: pd.DataFrame, folder: Path, address: str = "", progress: str
             gpu = json.loads(known["settings"].iloc[0]).get("device", "cpu") != "cpu"
             parts = partial(_tasks, known, GPU_TASK if gpu else TASK)
             work = ((folder, rows, numbered, model) for rows in parts())
-            often = 1 if sys.stderr.isatty() else 30  # a notebook or a log keeps every line
-            with (tqdm(total=len(known), desc=progress, unit="image", mininterval=often, disable=progress is None) as bar,
+            with (Bar(total=len(known), desc=progress, unit="image", disable=progress is None) as bar,
                   open(folder / JOURNAL, "a") as journal):  # fmt: skip
                 for rows, made in zip(parts(), cluster.over(tasks.make, work, address, gpu), strict=True):
                     _seen_from_here(folder, rows["shard" if rows["shard"].iloc[0] else "path"].unique())

@@ -27,6 +27,7 @@ from scipy.linalg import LinAlgError, cholesky, eigvalsh, svdvals
 from scipy.linalg.blas import dsyrk, dtrmm
 from scipy.stats import t as student
 
+from rldf_utils import results
 from rldf_utils.images import image_files, read_images
 from rldf_utils.results import CACHE, write
 
@@ -210,7 +211,7 @@ def network(scale: str) -> Network:
         ConnectionError: Inception's weights are not there and cannot be fetched; the message says from where to where.
         ValueError: weights of another sha256.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = results.device(scale)
     if scale == "paper":
         path = CACHE.parent / "inception-2015-12-05.pt"
         if not path.exists():

@@ -10,12 +10,12 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from rldf_utils import landscape, stats
 from rldf_utils.compiled import many
 from rldf_utils.env import RLDFEnv
 from rldf_utils.grammar import Encoding, Grammar
+from rldf_utils.progress import Bar
 from rldf_utils.readings import LEVELS, Reading
 from rldf_utils.sweep import SETTINGS, STEPS, _seeds
 
@@ -88,7 +88,7 @@ def scores(grammar: Grammar, seen: Sequence[Encoding], embeddings: np.ndarray, t
     def values(name: str, c_s: float, offset: str) -> dict[int, np.ndarray]:
         return landscape.perceived(grammar, seen, embeddings, *targets[name], Reading(c_s=c_s, offset=offset))
 
-    for row, reading in enumerate(tqdm(readings, desc=progress, unit="reading", mininterval=5, disable=progress is None)):
+    for row, reading in enumerate(Bar(readings, desc=progress, unit="reading", disable=progress is None)):
         for number, setting in enumerate(SETTINGS):
             if setting["agent"] == "Random" and setting["epsilon"] != 0.01:  # epsilon is nothing to Random
                 for measure in found.values():

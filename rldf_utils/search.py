@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from rldf_utils import agents, compiled, factored, outside, rewards
 from rldf_utils.agents import Trajectory, run
@@ -17,6 +16,7 @@ from rldf_utils.generate import Cache
 from rldf_utils.grammar import READ_STATES, TABLE_STATES, Encoding, Grammar, GrammarError
 from rldf_utils.landscape import Reward
 from rldf_utils.perceive import Clip
+from rldf_utils.progress import Bar
 from rldf_utils.readings import DEFAULT, Reading
 from rldf_utils.results import choose
 
@@ -200,7 +200,7 @@ def rldf(image: np.ndarray, model: Cache, clip: Clip, grammar: Grammar, *, agent
     feedback = Feedback(model, clip, grammar, image, reward, integer("image_seed", image_seed), reading)
     env = feedback.env
     learner = factored.make(agent, env, epsilon, seed)
-    with tqdm(total=min(most, grammar.size), desc=progress, unit="call", mininterval=2, disable=progress is None) as bar:
+    with Bar(total=min(most, grammar.size), desc=progress, unit="call", disable=progress is None) as bar:
 
         def ended(paid: float) -> bool:
             bar.update(model.calls - bar.n)

@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from rldf_utils import agents, cluster
 from rldf_utils.agents import QLearning
@@ -14,6 +13,7 @@ from rldf_utils.arguments import integer
 from rldf_utils.compiled import Seeds, many, run
 from rldf_utils.env import RLDFEnv
 from rldf_utils.grammar import TABLE_STATES, Encoding, Grammar, grid
+from rldf_utils.progress import Bar
 from rldf_utils.readings import DEFAULT, Reading
 from rldf_utils.results import choose
 from rldf_utils.rewards import object_axes, scene_axis
@@ -198,7 +198,7 @@ def sweep(grammar: Grammar, landscapes: Mapping[int, np.ndarray], seen: np.ndarr
     chunks = [seeds[i : i + PART] for i in range(0, len(seeds), PART)]
     tasks = [(grammar, target, landscapes[s["reward"]], seen, s, chunk, steps, environment) for s in settings for chunk in chunks]
     tables, parts = [], {number: [] for number in range(len(settings))}
-    with tqdm(total=len(settings) * len(seeds), desc=progress, unit="run", mininterval=2, disable=progress is None) as bar:
+    with Bar(total=len(settings) * len(seeds), desc=progress, unit="run", disable=progress is None) as bar:
         for i, (table, curves) in enumerate(cluster.over(_part, tasks, address)):
             tables.append(table)
             parts[i // len(chunks)].append(curves)

@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 
 from rldf_utils import classify, clone, cloning_charts, fid, imagenet, paper, stats
 from rldf_utils.grammar import Grammar
-from rldf_utils.results import CACHE, sha256, write
+from rldf_utils.results import CACHE, device, sha256, write
 
 #: the training sets in their order, with what tables and figures call them
 NAMES = cloning_charts.NAMES | {"steps": "clone + real, equal steps", "epochs": "clone + real, equal epochs", "wrong": "clone, wrong names"}
@@ -163,7 +163,7 @@ def trained(kind: str, sets: Mapping[str, Data], tests: Mapping[str, Data], clas
     gone on with.
     """
     names, code = asked(kind), sha256(Path(classify.__file__))
-    key = repr((recipe, seed, classes, torch.__version__, code, *map(identity, (sets[kind], *(tests[name] for name in names)))))
+    key = repr((recipe, seed, classes, device(), torch.__version__, code, *map(identity, (sets[kind], *(tests[name] for name in names)))))
     path = CACHE.parent / "trainings" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     checkpoint = path.with_suffix(".pt")
     if not path.exists():
