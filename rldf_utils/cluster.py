@@ -115,7 +115,9 @@ def _on_gpus(ray: ModuleType, function: Callable, tasks: Iterable, address: str)
                 result = ray.get(ready)
                 idle.append(worker)
                 done |= {item[0]: result} if item else {}
-            except ray.exceptions.RayActorError:
+            except ray.exceptions.RayActorError as error:
+                if error.actor_init_failed:  # it will not begin next time either
+                    raise
                 ray.kill(worker)  # who is only out of reach would keep its GPU
                 again += [item] if item else []
                 hire()

@@ -84,7 +84,10 @@ def test_the_paper_s_counts_of_a_clone():
     assert doctor.clones("paper") == 3 * 166_400, "the clone over context axes, sampled sentences, plain names"
 
 
-def test_what_is_missing_stops_it_and_is_named(capsys, monkeypatch):
+def test_what_is_missing_stops_it_and_is_named(capsys, monkeypatch, tmp_path):
+    (tmp_path / "data").mkdir()
+    shutil.copytree(results.DATA / "imagenet", tmp_path / "data" / "imagenet")
+    monkeypatch.setattr(results, "DATA", tmp_path / "data")
     if results.device("tiny") != "cpu":
         monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert doctor.main("paper") == 1
