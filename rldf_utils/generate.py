@@ -231,7 +231,8 @@ def text_to_image(scale: str = "tiny", model: str = "") -> Cache:
     vae = setting("VAE", FT_MSE if name == SD_14 or shape.get("cross_attention_dim") == 768 else "own")
     options = {"steps": results.number("STEPS", 20), "guidance": results.number("GUIDANCE", 7.5), "batch": results.number("BATCH", 8)}
     options |= {"size": results.number("SIZE", 512) if setting("SIZE") else None, "vae": None if vae == "own" else vae}
-    options |= {"dtype": setting("DTYPE") or None, "checker": setting("CHECKER", "yes") != "no"}
+    options |= {"dtype": results.choose("RLDF_DTYPE", setting("DTYPE"), ("", "float16", "float32")) or None}
+    options |= {"checker": results.choose("RLDF_CHECKER", setting("CHECKER", "yes"), ("yes", "no")) == "yes"}
     made = Diffusers(name, negative=NEGATIVE, device=here, **options)
     print(f"diffusion model: {name}, {made.dtype}, {options}")
     results.note("drawn with", made.made)

@@ -159,10 +159,11 @@ def test_a_model_runs_at_its_own_size_with_its_own_autoencoder(built, paper, mon
     assert model.pipe.scheduler.config.prediction_type == "v_prediction"
 
 
-@pytest.mark.parametrize(("name", "value"), [("STEPS", "many"), ("BATCH", "0"), ("GUIDANCE", "-1"), ("SIZE", "1.5")])
-def test_settings_that_are_no_numbers_are_named(name, value, built, paper, monkeypatch):
+@pytest.mark.parametrize(("name", "value"), [("STEPS", "many"), ("BATCH", "0"), ("GUIDANCE", "-1"), ("SIZE", "1.5"),
+                                             ("DTYPE", "int8"), ("CHECKER", "perhaps")])  # fmt: skip
+def test_settings_that_are_not_legal_are_named(name, value, built, paper, monkeypatch):
     monkeypatch.setenv(f"RLDF_{name}", value)
-    with pytest.raises(ValueError, match=f"RLDF_{name}={value} is not legal"):
+    with pytest.raises(ValueError, match=f"RLDF_{name} ?= ?'?{value}'? is not"):
         generate.text_to_image("paper", str(built.sd))
 
 
