@@ -15,7 +15,7 @@ from rldf_utils.grammar import Grammar
 from rldf_utils.looks import Looks
 from rldf_utils.perceive import Clip
 from rldf_utils.studio import Studio
-from rldf_utils.tiny import counting, world
+from rldf_utils.tiny import counting, world  # known sprites stand in for a detector, renders for photographs
 
 Semantics = Mapping[str, str]
 CONDITIONS = ("one sentence", "inference axes")  #: of `sets`

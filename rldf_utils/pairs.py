@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from rldf_utils.tiny import counting, world
+from rldf_utils.tiny import counting, world  # known sprites stand in for a detector, paintings for photographs
 
 SIZE = 16  #: edge of an object, pixels
 NUMBERS = ("no", "one", "two", "three")

@@ -281,6 +281,7 @@ def net():
 def test_without_a_network_it_says_where_the_weights_go(monkeypatch, tmp_path):
     monkeypatch.setattr(fid, "CACHE", tmp_path / "images")
     monkeypatch.setattr(fid, "inception_url", (tmp_path / "none.pt").as_uri())
+    monkeypatch.setattr(fid.results, "device", lambda scale: "cpu")
     with pytest.raises(ConnectionError, match=r"none.pt cannot be fetched .*put it at .*inception-2015-12-05.pt"):
         fid.network("paper")
 

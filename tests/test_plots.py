@@ -74,7 +74,7 @@ def test_photographs_are_smoothed_and_small_pictures_are_not():
     assert [image.get_interpolation() for image in shown] == ["auto", "nearest"]
     figure = plots.side_by_side({"a": [[photo], [photo]]}, ["one", "other"])
     (small, *_), again = figure.axes[0].get_images(), plots.shrunk(photo, 64)
-    assert small.get_array().shape == (225, 225, 3) and abs(np.asarray(small.get_array()).mean() - 127.5) < 2
+    assert small.get_array().shape == (180, 180, 3) and abs(np.asarray(small.get_array()).mean() - 127.5) < 2
     assert again.shape == (64, 64, 3) and again.std() < 2 and plots.shrunk(PICTURE, 64) is PICTURE
 
 
