@@ -69,8 +69,9 @@ lint: $(READY) ## ruff over code and notebooks
 	$(BIN)ruff check .
 data/SHA256SUMS: FORCE
 	cd data && find . -type f ! -name SHA256SUMS ! -path './raw/*' ! -name '.*' | LC_ALL=C sort | xargs sha256sum > SHA256SUMS
-clean: ## remove caches and partly executed copies; results, models and .venv stay
-	rm -rf .cache .pytest_cache .ruff_cache results/*/*/partial.ipynb
+clean: ## remove caches and partly executed copies; results, models, notebook 7's trainings and .venv stay
+	find .cache -mindepth 1 -maxdepth 1 ! -name trainings -exec rm -rf {} + 2>/dev/null || true
+	rm -rf .pytest_cache .ruff_cache results/*/*/partial.ipynb
 	find rldf_utils tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 # Renamed when whole; an install that was broken off is begun anew, and so is that of a checkout which was moved.
