@@ -113,13 +113,12 @@ def remedies(plain: Diffusers, text: str, weight: float = 2.0) -> dict[str, Diff
 
 
 def plan(plain: Cache, concept: Concept, contexts: Sequence[Semantics], scale: str) -> dict[str, tuple[Cache, list[dict[str, str]]]]:
-    """Who draws what: condition -> (model, semantics). The remedies draw the first half of the contexts, twice: with the word, and
-    with a neighbour."""
+    """Who draws what: condition -> (model, semantics). The remedies draw all contexts with the word, half of them with a neighbour."""
     sets, half = sentences(concept, contexts), len(contexts) // 2
     found = {name: (plain, sets[name]) for name in SETS}
     for remedy, model in remedies(plain.model, retold(concept.text, scale)).items():
         cached = Cache(model, plain.folder.parent)
-        found |= {remedy: (cached, sets["said"][:half]), f"{remedy}, neighbours": (cached, sets["neighbours"][:half])}
+        found |= {remedy: (cached, sets["said"]), f"{remedy}, neighbours": (cached, sets["neighbours"][:half])}
     return {condition: found[condition] for condition in CONDITIONS}
 
 

@@ -81,7 +81,7 @@ def test_only_the_concepts_axis_changes_and_only_said_sentences_say_it(tmp_path)
     plain = generate.Cache(generate.Diffusers("tiny-sd-v1"), tmp_path)
     for concept in CONCEPTS.values():
         plan = ablation.plan(plain, concept, contexts, "tiny")
-        assert tuple(plan) == CONDITIONS and [len(part) for _, part in plan.values()] == [10, 10, 10, 5, 5, 5, 5]
+        assert tuple(plan) == CONDITIONS and [len(part) for _, part in plan.values()] == [10, 10, 10, 10, 10, 5, 5]
         for condition, (model, semantics) in plan.items():
             said = {words[concept.axis] for words in semantics} == {concept.word}
             assert said == (condition in ("said", *REMEDIES)) and (concept.word in {w[concept.axis] for w in semantics}) == said
