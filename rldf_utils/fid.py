@@ -209,11 +209,13 @@ def network(scale: str) -> Network:
 
     Raises:
         ConnectionError: Inception's weights are not there and cannot be fetched; the message says from where to where.
-        ValueError: weights of another sha256.
+        ValueError: weights of another sha256, or a file of another name in RLDF_INCEPTION.
     """
     device = results.device(scale)
     if scale == "paper":
-        path = CACHE.parent / "inception-2015-12-05.pt"
+        path = Path(results.setting("INCEPTION") or CACHE.parent / "inception-2015-12-05.pt")
+        if path.name != "inception-2015-12-05.pt":
+            raise ValueError(f"RLDF_INCEPTION={path}: clean-fid reads it only under its own name, inception-2015-12-05.pt")
         if not path.exists():
             try:
                 with urllib.request.urlopen(inception_url, timeout=60) as response:
