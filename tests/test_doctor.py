@@ -80,6 +80,10 @@ def test_hours_follow_from_the_pace_and_what_is_done_is_left_out(ready, capsys, 
     assert f"not yet done: {hours - doctor.NEEDS['07_resnet18_classification'][1]:,.0f}" in table
 
 
+def test_it_knows_every_notebook():
+    assert set(doctor.NEEDS) == {path.stem for path in (results.ROOT / "notebooks").glob("*.ipynb")} - {"A1_train_tiny_models"}
+
+
 def test_the_paper_s_counts_of_a_clone():
     assert doctor.clones("paper") == 3 * 166_400, "the clone over context axes, sampled sentences, plain names"
 
