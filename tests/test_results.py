@@ -117,6 +117,7 @@ def test_a_folder_that_cannot_be_made_says_what_to_do(tmp_path, monkeypatch):
 def test_metrics_hold_what_they_were_made_from_and_no_time(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path)
     monkeypatch.setattr(results, "_read", {})
+    monkeypatch.setattr(results, "_noted", {})
     source = results.write(tmp_path / "tiny" / "02" / "landscape.npz", b"first")
     results.upstream("tiny", "02", "landscape.npz")
     results.write(tmp_path / "tiny" / "06" / "clone" / "manifest.parquet", b"rows")
