@@ -1,8 +1,6 @@
 """Sliders: walks, how they are followed, and the widget in JupyterLab in a real browser."""
 
-import base64
 import json
-import shutil
 import socket
 import subprocess
 import sys
@@ -11,6 +9,7 @@ import urllib.request
 
 import numpy as np
 import pytest
+from browser import Browser, needs_browser
 
 from rldf_utils import generate, grammar, sliders
 from rldf_utils.tiny import judge, sampling, world
@@ -95,32 +94,6 @@ def test_the_widget_draws_what_its_sliders_say():
     assert picture.value != before and box.children[1].value == asked[-1]
 
 
-class Browser:
-    """A page in headless Chromium, driven over its DevTools protocol."""
-
-    def __init__(self, folder, url):
-        import websocket  # websocket-client, which jupyter_server brings
-
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-                 f"--user-data-dir={folder}", f"--remote-debugging-port={port}", "--remote-allow-origins=*"]  # fmt: skip
-        self.process = subprocess.Popen([CHROMIUM, *flags, url], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        pages = wait(lambda: [p for p in json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json")) if p["type"] == "page"])
-        self.socket, self.number = websocket.create_connection(pages[0]["webSocketDebuggerUrl"], timeout=60), 0
-
-    def send(self, method: str, **parameters) -> dict:
-        self.number += 1
-        self.socket.send(json.dumps({"id": self.number, "method": method, "params": parameters}))
-        while (answer := json.loads(self.socket.recv())).get("id") != self.number:
-            pass
-        return answer["result"]
-
-    def value(self, script: str):
-        return self.send("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
-
-
 def wait(look, seconds: float = 120):
     """What `look` returns once it is true."""
     end = time.monotonic() + seconds
@@ -134,7 +107,6 @@ def wait(look, seconds: float = 120):
         time.sleep(0.3)
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 CELL = """from rldf_utils import generate, grammar, sliders
 base = grammar.load("base")
 sliders.widget(generate.Null(size=16), base, base.decode((0, 0, 0, 0)))"""
@@ -147,7 +119,7 @@ else if (document.querySelector('.jp-InputPrompt').innerText.trim() == '[ ]:')
 undefined"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@needs_browser
 def test_the_widget_moves_in_jupyterlab(tmp_path):
     cell = {"cell_type": "code", "id": "a", "execution_count": None, "metadata": {}, "outputs": [], "source": CELL}
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -160,21 +132,22 @@ def test_the_widget_moves_in_jupyterlab(tmp_path):
     server, browser = subprocess.Popen(lab, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), None
     try:
         wait(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/api"))
-        browser = Browser(tmp_path / "profile", f"http://127.0.0.1:{port}/lab/tree/w.ipynb")
-        wait(lambda: browser.value("!!(window.jupyterapp && document.querySelector('.jp-Notebook'))"))
+        browser = Browser(tmp_path / "profile", offline=False)
+        browser("Page.navigate", url=f"http://127.0.0.1:{port}/lab/tree/w.ipynb")
+        wait(lambda: browser.js("!!(window.jupyterapp && document.querySelector('.jp-Notebook'))"))
         picture = "document.querySelector('.widget-image')?.src"
-        before = wait(lambda: browser.value(RUN) or browser.value(picture))
-        browser.value("document.querySelectorAll('.noUi-handle')[3].focus()")
+        before = wait(lambda: browser.js(RUN) or browser.js(picture))
+        browser.js("document.querySelectorAll('.noUi-handle')[3].focus()")
         for kind in ("keyDown", "keyUp"):
-            browser.send("Input.dispatchKeyEvent", type=kind, key="ArrowRight", code="ArrowRight", windowsVirtualKeyCode=39)
-        wait(lambda: browser.value(picture) != before)
-        assert "in a farm" in browser.value("document.querySelector('.jp-OutputArea').innerText")
+            browser("Input.dispatchKeyEvent", type=kind, key="ArrowRight", code="ArrowRight", windowsVirtualKeyCode=39)
+        wait(lambda: browser.js(picture) != before)
+        assert "in a farm" in browser.js("document.querySelector('.jp-OutputArea').innerText")
     except BaseException:
         if browser:
-            (tmp_path / "page.png").write_bytes(base64.b64decode(browser.send("Page.captureScreenshot")["data"]))
+            browser.picture(tmp_path / "page.png")
         raise
     finally:
-        for process in (server, browser and browser.process):
-            if process:
-                process.terminate()
-                process.wait(20)
+        server.terminate()
+        server.wait(20)
+        if browser:
+            browser.close()
