@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -140,10 +141,15 @@ Frames = Mapping[tuple[str, str], pd.DataFrame]  #: (condition, model) -> rows o
 
 def pooled(frames: Frames) -> dict[tuple[str, str], pd.DataFrame]:
     """The frames, and for each condition those of all models together, as the model "both", if there is more than one."""
-    names = dict.fromkeys(name for _, name in frames)
-    both = {(condition, "both"): pd.concat({name: frames[condition, name] for name in names})
-            for condition in dict.fromkeys(condition for condition, _ in frames) if len(names) > 1}  # fmt: skip
-    return {**both, **frames}
+    return _together(frames, pd.concat)
+
+
+def _together(parts: Mapping[tuple[str, str], Any], join: Callable) -> dict[tuple[str, str], Any]:
+    """`pooled` of anything; `join` takes {model: part}."""
+    names = dict.fromkeys(name for _, name in parts)
+    both = {(condition, "both"): join({name: parts[condition, name] for name in names})
+            for condition in dict.fromkeys(condition for condition, _ in parts) if len(names) > 1}  # fmt: skip
+    return {**both, **parts}
 
 
 def rows(frames: Frames, rng: np.random.Generator) -> pd.DataFrame:
@@ -197,10 +203,7 @@ def distances(features: Mapping[tuple[str, str], np.ndarray]) -> pd.DataFrame:
     Args:
         features: (condition, model) -> (n, d), the same contexts in the same order.
     """
-    names, table = dict.fromkeys(name for _, name in features), []
-    both = {(condition, "both"): np.concatenate([features[condition, name] for name in names])
-            for condition in dict.fromkeys(condition for condition, _ in features) if len(names) > 1}  # fmt: skip
-    features = {**both, **features}
+    features, table = _together(features, lambda parts: np.concatenate(list(parts.values()))), []
     for (condition, name), ours in features.items():
         beside = BESIDE.get(condition)
         if beside:

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.spatial.distance import pdist
 
 from rldf_utils import landscape, peers, plan, search, stats
-from rldf_utils.captions import shows
+from rldf_utils.captions import NOT_HERE, shows  # noqa: F401  notebook 9 takes both from here
 from rldf_utils.generate import Cache
 from rldf_utils.grammar import Grammar
 from rldf_utils.looks import Looks
@@ -20,7 +20,6 @@ from rldf_utils.tiny import counting, world  # known sprites stand in for a dete
 Semantics = Mapping[str, str]
 CONDITIONS = ("one sentence", "inference axes")  #: of `sets`
 FRESH = 2**40  #: where the seeds of fresh pictures begin
-NOT_HERE = "not testable here (needs a judge of photographs)"
 SUCCESS = 0.8  #: smallest effects of interest, named before the run: least share of right pictures for what works
 LOSS = 0.05  #: most that may be lost, a share of the pictures
 NARROW = 0.1  #: of diversity, a share of the renders' spread
@@ -86,15 +85,19 @@ def compared(ours: np.ndarray, other: np.ndarray, rng: np.random.Generator, clai
     found = stats.effect(ours.mean(1), other.mean(1), rng)
     doubt = 3 / ours.size if found["low"] == found["high"] else 0.0  # the rule of three, where no input differs
     low, high = found["low"] - doubt, found["high"] + doubt
-    return {"claim": claim, "effect": found["difference"], "low": low, "high": high, "smallest": least, "n": ours.size,
-            "verdict": stats.verdict(low - least, high - least, 1)}  # fmt: skip
+    return _row(claim, found["difference"], low, high, least, ours.size)
 
 
 def above(right: np.ndarray, least: float, rng: np.random.Generator, claim: str) -> dict:
     """The claim that a share of (inputs, draws) is at least so large."""
     found = share(right, rng)
-    return {"claim": claim, "effect": found["share"], "low": found["low"], "high": found["high"], "smallest": least, "n": found["n"],
-            "verdict": stats.verdict(found["low"] - least, found["high"] - least, 1)}  # fmt: skip
+    return _row(claim, found["share"], found["low"], found["high"], least, found["n"])
+
+
+def _row(claim: str, effect: float, low: float, high: float, least: float, n: int) -> dict:
+    """A claim that an effect is at least so large, with its verdict."""
+    return {"claim": claim, "effect": effect, "low": low, "high": high, "smallest": least, "n": n,
+            "verdict": stats.verdict(low - least, high - least, 1)}  # fmt: skip
 
 
 def varied(grammar: Grammar, words: Semantics, n: int, rng: np.random.Generator) -> list[dict[str, str]]:
@@ -162,8 +165,7 @@ def diverse(measured: pd.DataFrame, rng: np.random.Generator) -> tuple[pd.DataFr
     ):
         unit = spread["inference axes (renders)"].mean() if key == "spread" else 1.0
         effect = stats.effect(tables[key][one] / unit, tables[key][two] / unit, rng)
-        claims.append({"claim": claim, "effect": effect["difference"], "low": effect["low"], "high": effect["high"], "smallest": smallest,
-                       "n": n, "verdict": stats.verdict(effect["low"] - smallest, effect["high"] - smallest, 1)})  # fmt: skip
+        claims.append(_row(claim, effect["difference"], effect["low"], effect["high"], smallest, n))
     return found, pd.DataFrame(claims)
 
 

@@ -139,7 +139,7 @@ def machines(scale: str, reference: Path = compare.REFERENCE) -> list[dict]:
     return rows
 
 
-def _book(folder: Path, scale: str) -> dict:
+def _book(folder: Path) -> dict:
     """A notebook's entry on the page."""
     name = folder.name
     title, line = _title(nbformat.read(folder / "executed.ipynb", as_version=4))
@@ -157,7 +157,7 @@ def index(scale: str, table: pd.DataFrame, results: Path = RESULTS, compared: st
         table: of `ledger.judged`.
         compared: what `compare` says of this run.
     """
-    books = [_book(path.parent, scale) for path in sorted((results / scale).glob("*/executed.ipynb"))]
+    books = [_book(path.parent) for path in sorted((results / scale).glob("*/executed.ipynb"))]
     there = {book["link"] for book in books}
     claims = []
     for _, row in table.iterrows():

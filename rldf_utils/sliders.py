@@ -48,12 +48,12 @@ def words(grammar: Grammar) -> dict[str, tuple[str, ...]]:
 def walks(grammar: Grammar, axis: str, pictures: int, rng: np.random.Generator) -> list[Walk]:
     """Walks along an axis, as many as make at least so many pictures: each a random plain sentence with every word of the axis in turn."""
     steps = words(grammar)[axis]
+    plain = {a: world.DEFAULTS[a] if world.DEFAULTS.get(a) in w else w[0] for a, w in grammar.axes.items()}
     found = []
     for _ in range(-(-pictures // len(steps))):
         fixed = {a: w[rng.integers(len(w))] for a, w in grammar.axes.items() if a in ("Frequency", "Noun", "Density", "Scene")}
         if axis in NEEDS:
             fixed["Density"] = NEEDS[axis][rng.integers(len(NEEDS[axis]))]
-        plain = {a: world.DEFAULTS[a] if world.DEFAULTS.get(a) in w else w[0] for a, w in grammar.axes.items()}
         found.append([{**plain, **fixed, axis: word} for word in steps])
     return found
 
