@@ -15,6 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from rldf_utils.progress import Bar
 from rldf_utils.results import CACHE, note, write
+from rldf_utils.threads import spread
 
 THREADS = min(8, os.cpu_count() or 1)  #: that encode and write
 
@@ -25,6 +26,7 @@ class TextToImage(Protocol):
     fingerprint: str  #: identifies model and settings; equal fingerprints give equal images
     batch: int  #: images made at once
     flagged: dict[tuple[str, int], str]  #: (prompt, seed) of images that are no pictures of their prompts -> why; may be left out
+    hands: int  #: batches that may be drawn at once, one for each core; may be left out
 
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
         """Images, uint8 (n, height, width, 3), one for each prompt and seed; at most `batch` of them."""
@@ -40,16 +42,22 @@ def png(pixels: np.ndarray, **text: str) -> bytes:
     return buffer.getvalue()
 
 
+def drawn(model: TextToImage, prompts: Sequence[str], seeds: Sequence[int]) -> Iterator[np.ndarray]:
+    """The model's batches, in order: on threads of one core each where it has several `hands`, else one after the other."""
+    parts = [(prompts[start : start + model.batch], seeds[start : start + model.batch]) for start in range(0, len(prompts), model.batch)]
+    return spread(model, parts, min(getattr(model, "hands", 1), len(parts)))
+
+
 def finished(model: TextToImage, prompts: Sequence[str], seeds: Sequence[int], finish: Callable[[int, np.ndarray, str], Any]) -> Iterator:
     """`finish` of (number, pixels, why it is flagged or "") of every image, in order, on threads while the model draws the next batch."""
-    waiting, batch = deque(), model.batch
+    waiting, done = deque(), 0
     with ThreadPoolExecutor(THREADS) as pool:
-        for start in range(0, len(prompts), batch):
-            part = slice(start, start + batch)
-            for i, pixels in enumerate(model(prompts[part], seeds[part]), start):
+        for images in drawn(model, prompts, seeds):
+            for i, pixels in enumerate(images, done):
                 why = getattr(model, "flagged", {}).get((prompts[i], int(seeds[i])), "")
                 waiting.append(pool.submit(finish, i, pixels, why))
-            while len(waiting) > 2 * batch:
+            done += len(images)
+            while len(waiting) > 2 * model.batch:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

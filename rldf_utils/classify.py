@@ -1,6 +1,7 @@
 """Classifiers that see a clone in training and the real thing in the test (section 4, Table 2)."""
 
 import io
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from rldf_utils.results import write
 
 MEAN, SPREAD = 118.0, 60.0  #: of ImageNet's pixels, roughly; one for all channels
 STEMS = ("imagenet", "cifar")
+SEEDING = threading.Lock()  #: torch's generator is one for all threads
 OFTEN = 120  #: seconds from one checkpoint of a training to the next
 
 
@@ -114,7 +116,7 @@ def train(pixels: np.ndarray, labels: np.ndarray, classes: int, recipe: Recipe, 
         raise ValueError(f"{len(pixels)} images with {len(labels)} labels in {min(labels)}..{max(labels)} cannot train {classes} classes")
     device = device or results.device()
     rng = np.random.default_rng(seed)
-    with torch.random.fork_rng(devices=[]):  # on the CPU, and of its generator alone
+    with SEEDING, torch.random.fork_rng(devices=[]):  # on the CPU, and of its generator alone
         torch.default_generator.manual_seed(seed)
         model = network(classes, recipe.stem, recipe.width).to(device, memory_format=torch.channels_last).train()
     decayed, plain = [p for p in model.parameters() if p.ndim > 1], [p for p in model.parameters() if p.ndim == 1]

@@ -1,7 +1,5 @@
 """Table 2: classifiers that are trained on one set of pictures and tested on others, the questions as paired effects, the figure."""
 
-import hashlib
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -9,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib import pyplot as plt
 
-from rldf_utils import classify, clone, cloning_charts, fid, imagenet, paper, stats
+from rldf_utils import clone, cloning_charts, imagenet, paper, stats
 from rldf_utils.grammar import Grammar
-from rldf_utils.results import CACHE, device, sha256, write
 
 #: the training sets in their order, with what tables and figures call them
 NAMES = cloning_charts.NAMES | {"steps": "clone + real, equal steps", "epochs": "clone + real, equal epochs", "wrong": "clone, wrong names"}
@@ -145,45 +141,6 @@ def tests(data: Mapping[tuple[str, str], Data]) -> dict[str, Data]:
 def asked(kind: str) -> list[str]:
     """The tests of a training set."""
     return list(dict.fromkeys((f"{kind}, training", kind, SAMPLE, TEST, "plain")))
-
-
-def identity(data: Data) -> str:
-    """Digits that name pictures and labels. An array that is mapped goes by its file's name, as `imagenet.arrays` names it by content."""
-    x, labels = joined(data)
-    digest = hashlib.sha256(x.where.tobytes() + labels.tobytes())
-    for part in x.parts:
-        digest.update(Path(part.filename).name.encode() if isinstance(part, np.memmap) else part.tobytes())
-    return digest.hexdigest()[:16]
-
-
-def trained(kind: str, sets: Mapping[str, Data], tests: Mapping[str, Data], classes: int, recipe: classify.Recipe, seed: int) -> dict:
-    """Which pictures a ResNet-18 trained on one of the sets gets right: test -> bool (pictures,), for the tests `asked`.
-
-    It is kept, a file a training, under a key of pictures, labels, recipe, seed and `classify`; a training that was killed is
-    gone on with.
-    """
-    names, code = asked(kind), sha256(Path(classify.__file__))
-    key = repr((recipe, seed, classes, device(), torch.__version__, code, *map(identity, (sets[kind], *(tests[name] for name in names)))))
-    path = CACHE.parent / "trainings" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-    checkpoint = path.with_suffix(".pt")
-    if not path.exists():
-        net = classify.train(*sets[kind], classes, recipe, seed, f"{kind}, seed {seed}", keep=checkpoint)
-        file = io.BytesIO()
-        np.savez_compressed(file, **{name: classify.predict(net, tests[name][0], recipe.size) == tests[name][1] for name in names})
-        write(path, file.getbuffer())
-    checkpoint.unlink(missing_ok=True)
-    with np.load(path) as kept:
-        return {name: kept[name] for name in names}
-
-
-def embedded(data: Data, network: fid.Network) -> Data:
-    """A set's features for its pictures; they are kept, and mapped from disk."""
-    path = CACHE.parent / "features" / f"{network.weights}-{identity(data)}.npy"
-    if not path.exists():
-        file = io.BytesIO()
-        np.save(file, fid.features(data[0], network))
-        write(path, file.getbuffer())
-    return np.load(path, mmap_mode="r"), data[1]
 
 
 def effect(terms: Sequence[Term], rng: np.random.Generator, draws: int = 1000) -> tuple[float, float, float]:

@@ -80,6 +80,19 @@ def test_bytes_do_not_depend_on_the_object_or_the_cache(images, tmp_path):
     assert (warm(PROMPTS, SEEDS) == images).all() and warm.made == 0
 
 
+def test_bytes_do_not_depend_on_how_many_batches_are_drawn_at_once(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(generate.Diffusers, "hands", 3)
+    threads = torch.get_num_threads()
+    several = generate.Diffusers("tiny-sd-v1", batch=8)
+    prompts, seeds = PROMPTS * 7, [*SEEDS * 7]
+    seeds[5:25] = range(20)  # five batches of eight, one of them of two
+    at_once = np.concatenate(list(cache.drawn(several, prompts[:34], seeds[:34])))
+    one_by_one = np.concatenate([several(prompts[start:start + 8][: 34 - start], seeds[start:start + 8][: 34 - start])
+                                 for start in range(0, 34, 8)])  # fmt: skip
+    assert (at_once == one_by_one).all() and (at_once[:5] == images).all()
+    assert torch.get_num_threads() == threads, "the cores are given back"
+
+
 def test_prompt_seed_and_settings_matter(tiny, images):
     assert (tiny(PROMPTS[:1], [99])[0] != images[0]).any()
     other = generate.Diffusers("tiny-sd-v1", guidance=1.0)
