@@ -101,7 +101,7 @@ def shares_table(shares: np.ndarray, rng: np.random.Generator, **columns) -> pd.
     rows = []
     for axis, column in by_axis(shares).items():
         low, high = stats.interval(column, rng, statistic=lambda drawn: drawn.mean(-1))
-        low, high = _with_doubt(column, low, high)
+        low, high = stats.doubted(low, high, len(column))
         rows.append({**columns, "axis": axis, "share": column.mean(), "low": max(low, 0.0), "high": min(high, 1.0), "n": len(column)})
     return pd.DataFrame(rows)
 
@@ -114,7 +114,7 @@ def differences(ours: np.ndarray, other: np.ndarray, rng: np.random.Generator, s
     one, two, rows = by_axis(ours), by_axis(other), []
     for axis, column in one.items():
         found = stats.effect(column, two[axis], rng)
-        found["low"], found["high"] = _with_doubt(column - two[axis], found["low"], found["high"])
+        found["low"], found["high"] = stats.doubted(found["low"], found["high"], len(column))
         word = stats.verdict(found["low"], found["high"], 1, smallest)
         rows.append({**columns, "axis": axis, **found, "smallest": smallest, "verdict": word})
     return pd.DataFrame(rows)
@@ -156,11 +156,6 @@ def losses(own: Mapping[str, np.ndarray], shares: Kept) -> pd.DataFrame:
         rows.append({"world": name, "prompt": prompt, "judge": by_judge, "diffusion model": by_model,
                      "words": by_words, "whole loss": 1 - stages[-1], "n": len(value)})  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def _with_doubt(column: np.ndarray, low: float, high: float) -> tuple[float, float]:
-    """An interval; where all n values are equal the bootstrap knows no doubt, so the rule of three, 3 / n, stands in for it."""
-    return (low - 3 / len(column), high + 3 / len(column)) if np.ptp(column) == 0 else (low, high)
 
 
 def chart(table: pd.DataFrame) -> plt.Figure:

@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.distance import pdist
 
-from rldf_utils import landscape, peers, plan, search, stats
+from rldf_utils import landscape, peers, plan, stats
 from rldf_utils.captions import NOT_HERE, shows  # noqa: F401  notebook 9 takes both from here
 from rldf_utils.generate import Cache
 from rldf_utils.grammar import Grammar
-from rldf_utils.looks import Looks
-from rldf_utils.perceive import Clip
+from rldf_utils.looks import Enough, Looks
 from rldf_utils.studio import Studio
 from rldf_utils.tiny import counting, world  # known sprites stand in for a detector, renders for photographs
 
@@ -31,24 +30,24 @@ def inputs(grammar: Grammar, n: int, rng: np.random.Generator, **fixed: Sequence
     return [words | {axis: legal[k % len(legal)] for axis, legal in fixed.items()} for k, words in enumerate(found)]
 
 
-def searched(images: Sequence[np.ndarray], model: Cache, clip: Clip, grammar: Grammar, seed: int = 0, **options) -> pd.DataFrame:
-    """What `search.rldf` finds: one row per image, with perceived and found (sentences) and calls; `options`: agent, reward, calls."""
-    rows = [search.rldf(image, model, clip, grammar, seed=seed + k, image_seed=seed, **options).summary() for k, image in enumerate(images)]
-    return pd.DataFrame(rows)[["perceived", "final", "calls"]].rename(columns={"final": "found"})
-
-
 def raced(images: Sequence[np.ndarray], studio: Studio, method: str, calls: int, seed: int = 0) -> pd.DataFrame:
-    """What a method of `peers` finds under reward 1: as `searched`, but all searches at once, each to its last call.
+    """What a method of `peers` finds under reward 1: one row per image, with perceived and found (sentences) and calls.
 
-    The model's batches are full then, which in a large grid is several times faster.
+    All searches run at once: the model's batches are full then, which is several times faster. As in `search.rldf`, a search ends when a
+    picture pays the largest reward that there is, or with its last call.
     """
     clip, grammar = studio.clip, studio.grammar
     aims = clip.embed_images(images)
     targets = [percept.encoding for percept in clip.read(aims, grammar)]
 
     def race(k: int) -> Looks:
+        shown = []
+
         def value(state: int, draw: int) -> float:
+            if targets[k] in shown:
+                raise Enough
             seen, embedding = studio.look(state)
+            shown.append(seen)
             return float(landscape.perceived(grammar, [seen], embedding[None], targets[k], aims[k])[1][0])
 
         return peers.race(method, value, grammar.shape, calls, seed + k, grammar.index(targets[k]))
@@ -73,18 +72,15 @@ def all_shown(seen: Sequence[Semantics], wanted: Sequence[Semantics]) -> np.ndar
 
 
 def share(right: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
-    """Mean of (inputs, draws), n pictures, and its 95 % interval by a bootstrap over inputs and draws; the rule of three at 0 and 1."""
-    low, high = stats.nested(right.astype(float), rng)
-    doubt = 3 / right.size
-    low, high = (low - doubt, high) if right.all() else (low, high + doubt) if not right.any() else (low, high)
+    """Mean of (inputs, draws), n pictures, and its 95 % interval by a bootstrap over inputs and draws, or `stats.doubted`."""
+    low, high = stats.doubted(*stats.nested(right.astype(float), rng), right.size)
     return {"share": float(right.mean()), "low": max(0.0, low), "high": min(1.0, high), "n": right.size}
 
 
 def compared(ours: np.ndarray, other: np.ndarray, rng: np.random.Generator, claim: str, least: float = -LOSS) -> dict:
     """The claim that ours, (inputs, draws), is right more often than the other, by `least` at least; 95 % interval over the inputs."""
     found = stats.effect(ours.mean(1), other.mean(1), rng)
-    doubt = 3 / ours.size if found["low"] == found["high"] else 0.0  # the rule of three, where no input differs
-    low, high = found["low"] - doubt, found["high"] + doubt
+    low, high = stats.doubted(found["low"], found["high"], ours.size)
     return _row(claim, found["difference"], low, high, least, ours.size)
 
 
@@ -228,7 +224,7 @@ def plugged(found: Mapping[str, pd.DataFrame], models: Mapping[str, Cache], eyes
     """Every model's answers drawn by every model: the table of feedback and painter, and the claims of Figure 10 with verdicts.
 
     Args:
-        found: model whose feedback was searched -> of `searched`, for the same inputs.
+        found: model whose feedback was searched -> of `raced`, for the same inputs.
     """
     right, rows = {}, []
     for feedback, answers in found.items():

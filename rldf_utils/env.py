@@ -1,6 +1,7 @@
 """The grid of image semantics as a Gymnasium environment, `RLDF-v0`."""
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Container, Sequence
 from functools import cached_property
 from math import prod
 
@@ -62,6 +63,21 @@ def distances(shape: tuple[int, ...], target: Encoding, reading: Reading = DEFAU
     _limited(shape)
     positions, grid = reading.positions(shape), np.indices(shape).reshape(len(shape), -1)
     return sum(np.abs(p[words] - p[goal]) for p, words, goal in zip(positions, grid, target, strict=True)).astype(np.int32)
+
+
+def around(states: Sequence[int], successors: Callable[[int], np.ndarray], known: Container[int], count: int) -> list[int]:
+    """States, and those nearest to them that are not known: `count` in all, if there are as many."""
+    found, reached, queue = list(states), set(states), deque(states)
+    while queue:
+        for state in successors(queue.popleft()).tolist():
+            if state not in reached:
+                reached.add(state)
+                queue.append(state)
+                if state not in known:
+                    found.append(state)
+                if len(found) >= count:
+                    return found[:count]
+    return found
 
 
 class RLDFEnv(gym.Env):

@@ -1,6 +1,5 @@
 """RLDF end to end (Algorithm 1): one image in, no text; its encoding and new images out."""
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import pandas as pd
 from rldf_utils import agents, compiled, factored, outside, rewards
 from rldf_utils.agents import Trajectory, run
 from rldf_utils.arguments import integer, real
-from rldf_utils.env import RLDFEnv
+from rldf_utils.env import RLDFEnv, around
 from rldf_utils.factored import AGAIN
 from rldf_utils.generate import Cache
 from rldf_utils.grammar import READ_STATES, TABLE_STATES, Encoding, Grammar, GrammarError
@@ -75,26 +74,12 @@ class Feedback:
     def _look(self, state: int) -> np.ndarray:
         """The embedding of a state's image."""
         if state not in self._known:
-            states = self._unknown_around(state)
+            states = around([state], self.env.successors, self._known, self.model.batch)
             prompts = [self.grammar.surface(self.grammar.encoding(s)) for s in states]
             images = self.model(prompts, [self.seed] * len(states), count=False)
             self._known |= zip(states, self.clip.embed_images(images), strict=True)
         self.model.count([self.grammar.surface(self.grammar.encoding(state))], [self.seed])
         return self._known[state]
-
-    def _unknown_around(self, state: int) -> list[int]:
-        """The state and the states nearest to it that are not known yet, as many as fill a batch."""
-        found, reached, queue = [state], {state}, deque([state])
-        while queue:
-            for s in self.env.successors(queue.popleft()).tolist():
-                if s not in reached:
-                    reached.add(s)
-                    queue.append(s)
-                    if s not in self._known:
-                        found.append(s)
-                    if len(found) >= self.model.batch:
-                        return found[: self.model.batch]
-        return found
 
     def image(self, state: int) -> np.ndarray:
         """The state's image, uint8 (height, width, 3)."""

@@ -46,33 +46,38 @@ def words(grammar: Grammar) -> dict[str, tuple[str, ...]]:
 
 
 def walks(grammar: Grammar, axis: str, pictures: int, rng: np.random.Generator) -> list[Walk]:
-    """Walks along an axis, as many as make at least so many pictures: each a random plain sentence with every word of the axis in turn."""
+    """Walks along an axis, as many as make at least so many pictures: each a random plain sentence with every word of the axis in turn.
+
+    Equal generators give all axes the same sentences to walk from, as far as their words allow (`NEEDS`), so that walks meet in them.
+    """
     steps = words(grammar)[axis]
     plain = {a: world.DEFAULTS[a] if world.DEFAULTS.get(a) in w else w[0] for a, w in grammar.axes.items()}
     found = []
     for _ in range(-(-pictures // len(steps))):
         fixed = {a: w[rng.integers(len(w))] for a, w in grammar.axes.items() if a in ("Frequency", "Noun", "Density", "Scene")}
-        if axis in NEEDS:
-            fixed["Density"] = NEEDS[axis][rng.integers(len(NEEDS[axis]))]
+        if axis in NEEDS and fixed["Density"] not in NEEDS[axis]:
+            fixed["Density"] = NEEDS[axis][grammar.axes["Density"].index(fixed["Density"]) % len(NEEDS[axis])]
         found.append([{**plain, **fixed, axis: word} for word in steps])
     return found
 
 
-def slide(grammar: Grammar, axis: str, model: Cache, eyes: Eyes | None, pictures: int, rng: np.random.Generator, seed: int) -> Slide:
+def slide(grammar: Grammar, axis: str, model: Cache, eyes: Eyes | None, pictures: int, seed: int) -> Slide:
     """Draw at least so many pictures of `walks` along an axis and look at them; each walk has one seed, from `seed` on.
 
     Args:
+        model: a cache, which draws once what walks along several axes share.
         eyes: None where there are none: then only the pictures are made.
     """
-    steps, told = words(grammar)[axis], walks(grammar, axis, pictures, rng)
+    steps, told = words(grammar)[axis], walks(grammar, axis, pictures, np.random.default_rng(seed))
     flat = [grammar.surface(grammar.encode(step)) for walk in told for step in walk]
     drawn = model(flat, [seed + k // len(steps) for k in range(len(flat))], progress=axis)
     drawn = drawn.reshape(len(told), len(steps), *drawn.shape[1:])
     if eyes is None:
         return Slide(steps, told, drawn, [], *[np.empty((0, 0))] * 3)
-    seen = [eyes(walk) for walk in drawn]
-    rendered = [eyes(np.stack([world.render(step, HELD_OUT + seed + k) for step in walk])) for k, walk in enumerate(told)]
-    return Slide(steps, told, drawn, seen, *follow(axis, told, seen, steps), follow(axis, told, rendered, steps)[1])
+    rendered = np.stack([world.render(step, HELD_OUT + seed + k) for k, walk in enumerate(told) for step in walk])
+    seen, known = ([line[k : k + len(steps)] for k in range(0, len(line), len(steps))]
+                   for line in (eyes(np.concatenate(drawn)), eyes(rendered)))  # fmt: skip
+    return Slide(steps, told, drawn, seen, *follow(axis, told, seen, steps), follow(axis, told, known, steps)[1])
 
 
 def follow(axis: str, told: Sequence[Walk], seen: Sequence[Walk], steps: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

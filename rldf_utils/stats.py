@@ -108,6 +108,11 @@ def nested(scores: np.ndarray, rng: np.random.Generator, statistic: Callable | N
     return tuple(np.percentile(drawn.mean(-1) if statistic is None else statistic(drawn), [2.5, 97.5]).tolist())
 
 
+def doubted(low: float, high: float, n: int) -> tuple[float, float]:
+    """A bootstrap's interval; where all n values are equal it knows no doubt, and the rule of three, 3 / n, stands in for it."""
+    return (low - 3 / n, high + 3 / n) if low == high else (low, high)
+
+
 def wilson(successes: int, n: int) -> tuple[float, float]:
     """95 % interval of a share by Wilson's score method, which is sound near 0 and 1 too."""
     interval = binomtest(successes, n).proportion_ci(method="wilson")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rldf_utils import landscape, peers
+from rldf_utils.env import around, successors
 from rldf_utils.generate import TextToImage
 from rldf_utils.grammar import Encoding, Grammar
 from rldf_utils.looks import Looks
@@ -64,6 +65,8 @@ class Studio:
                     self._changed.notify_all()
 
     def _draw(self, states: list[int]) -> None:
+        full = len(states) + -len(states) % self.model.batch  # where a batch has room, those around are drawn along
+        states = around(states, lambda state: successors(np.array([state]), self.grammar.shape)[0], self.seen, full)
         prompts = [self.grammar.surface(self.grammar.encoding(state)) for state in states]
         embeddings = self.clip.embed_images(self.model(prompts, [self.seed] * len(states)))
         percepts = self.clip.read(embeddings, self.grammar)

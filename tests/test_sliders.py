@@ -28,6 +28,15 @@ def test_a_walk_changes_its_axis_alone_in_order(axis):
         assert all(axis in world.visible(step) for step in walk)
 
 
+def test_axes_walk_from_the_same_sentences():
+    first = {axis: sliders.walks(FULL, axis, 60, np.random.default_rng(0))[:10] for axis in ("Weather", "Time", "Tone")}
+    told = {axis: [FULL.surface(FULL.encode(walk[0] | {axis: sampling.PLAIN[axis]})) for walk in part] for axis, part in first.items()}
+    assert told["Weather"] == told["Time"] and len(set(told["Time"])) == 10
+    people = [walk[0]["Density"] in sliders.NEEDS["Tone"] for walk in first["Time"]]
+    assert 0 < sum(people) < 10
+    assert [one == two for one, two in zip(told["Tone"], told["Time"], strict=True)] == people
+
+
 def test_renders_are_followed_and_the_rest_stays():
     words = sliders.words(FULL)["Weather"]
     walks = sliders.walks(FULL, "Weather", 80, np.random.default_rng(1))

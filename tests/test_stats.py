@@ -152,3 +152,12 @@ def test_the_nested_interval_of_a_ratio():
     assert 0.9 < low < scores[0].sum() / scores[1].sum() < high < 1.15
     same = np.stack([scores[0], 2 * scores[0]])  # drawn together, so that the ratio is the same in each sample
     assert np.allclose(stats.nested(same, rng, lambda drawn: drawn[0].sum(-1) / drawn[1].sum(-1)), 0.5)
+
+
+def test_values_that_are_all_equal_are_not_without_doubt():
+    rng = np.random.default_rng(0)
+    ends = stats.interval(np.full(60, 0.25), rng, lambda drawn: drawn.mean(-1))
+    assert stats.doubted(*ends, 60) == pytest.approx((0.2, 0.3))
+    one = np.where(np.arange(60) == 7, 1.0, 0.25)
+    ends = stats.interval(one, rng, lambda drawn: drawn.mean(-1))
+    assert ends[0] < ends[1] and stats.doubted(*ends, 60) == ends

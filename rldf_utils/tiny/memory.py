@@ -16,7 +16,7 @@ from rldf_utils import stats
 from rldf_utils.generate import Diffusers
 from rldf_utils.tiny import world
 from rldf_utils.tiny.networks import Recipe
-from rldf_utils.tiny.sampling import HELD_OUT, SHARES, sample_semantics, scaled
+from rldf_utils.tiny.sampling import HELD_OUT, SHARES, sampled, scaled
 
 SMALLEST = 0.05  #: smallest effect of interest: of the share that is nearer to training, above one half; a tenth of the pictures are copies
 
@@ -34,10 +34,8 @@ def training(recipe: Recipe, wanted: Mapping[str, str], count: int) -> tuple[lis
     """
     words, pictures = [], []
     for k in reversed(range(recipe.steps)):
-        rng = np.random.default_rng([recipe.seed, k])
-        batch = [sample_semantics(rng, seen_only=True, shares=SHARES) for _ in range(recipe.batch)]
-        for semantics in batch:
-            seed = int(rng.integers(HELD_OUT))
+        batch = sampled(np.random.default_rng([recipe.seed, k]), recipe.batch, seen_only=True, shares=SHARES)
+        for semantics, seed in zip(*batch, strict=True):
             if wanted.items() <= semantics.items():
                 words.append(semantics)
                 pictures.append(world.render(semantics, seed))

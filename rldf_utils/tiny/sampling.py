@@ -113,10 +113,16 @@ def prompt(semantics: dict[str, str]) -> str:
     return FULL.surface(FULL.encode(semantics))
 
 
-def renders(rng: np.random.Generator, size: int, **options) -> tuple[torch.Tensor, list[dict[str, str]]]:
-    """Pictures, uint8 (size, 64, 64, 3), and their semantics; `options`: of `sample_semantics`."""
+def sampled(rng: np.random.Generator, size: int, **options) -> tuple[list[dict[str, str]], list[int]]:
+    """The semantics and the seeds of training pictures; `options`: of `sample_semantics`."""
     semantics = [sample_semantics(rng, **options) for _ in range(size)]
-    return torch.from_numpy(np.stack([world.render(s, int(rng.integers(HELD_OUT))) for s in semantics])), semantics
+    return semantics, [int(rng.integers(HELD_OUT)) for _ in semantics]
+
+
+def renders(rng: np.random.Generator, size: int, **options) -> tuple[torch.Tensor, list[dict[str, str]]]:
+    """Pictures, uint8 (size, 64, 64, 3), and their semantics, which are `sampled`."""
+    semantics, seeds = sampled(rng, size, **options)
+    return torch.from_numpy(np.stack([world.render(*one) for one in zip(semantics, seeds, strict=True)])), semantics
 
 
 def scaled(images: torch.Tensor) -> torch.Tensor:
