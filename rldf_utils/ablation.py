@@ -46,9 +46,10 @@ CONCEPTS = {
 PAPER = {"an oil painting of": "a Van Gogh painting of", "teddy bears": "Snoopies", "teddy bear": "Snoopy"}  #: ours -> the paper's
 NEGATIVE, AWAY = REMEDIES = ("negative prompt", "guidance away")
 SETS = ("said", "left out", "neighbours")  #: sentences, drawn by the plain model
-CONDITIONS = (*SETS, *REMEDIES, *(f"{remedy}, neighbours" for remedy in REMEDIES))  #: the remedies' sentences say the word, or a neighbour
-OMITTED = ("left out", "neighbours", *CONDITIONS[-2:])  #: conditions whose sentences do not say the word
-BESIDE = {"left out": "said", **dict.fromkeys(REMEDIES, "said"), **dict.fromkeys(CONDITIONS[-2:], "neighbours")}  #: for KID
+HARMED = {f"{remedy}, {part}": of for part, of in (("neighbours", "neighbours"), ("rest", "left out")) for remedy in REMEDIES}
+CONDITIONS = (*SETS, *REMEDIES, *HARMED)  #: the remedies' sentences say the word, a neighbour, or neither (the rest)
+OMITTED = ("left out", "neighbours", *HARMED)  #: conditions whose sentences do not say the word
+BESIDE = {"left out": "said", **dict.fromkeys(REMEDIES, "said"), **HARMED}  #: the plain model's pictures of these sentences, for KID
 RENDERS = ("renders, said", "renders, omitted")  #: what the judge sees in true pictures: its hits, and the base rate
 LEAK, LOSS = 0.01, 0.02  #: smallest effects of interest: share of pictures that show the concept, share of axes that are right
 
@@ -114,12 +115,13 @@ def remedies(plain: Diffusers, text: str, weight: float = 2.0) -> dict[str, Diff
 
 
 def plan(plain: Cache, concept: Concept, contexts: Sequence[Semantics], scale: str) -> dict[str, tuple[Cache, list[dict[str, str]]]]:
-    """Who draws what: condition -> (model, semantics). The remedies draw all contexts with the word, half of them with a neighbour."""
-    sets, half = sentences(concept, contexts), len(contexts) // 2
+    """Who draws what: condition -> (model, semantics). The plain model and the remedies draw the same sentences."""
+    sets = sentences(concept, contexts)
     found = {name: (plain, sets[name]) for name in SETS}
     for remedy, model in remedies(plain.model, retold(concept.text, scale)).items():
         cached = Cache(model, plain.folder.parent)
-        found |= {remedy: (cached, sets["said"]), f"{remedy}, neighbours": (cached, sets["neighbours"][:half])}
+        drawn = {remedy: "said"} | {condition: of for condition, of in HARMED.items() if condition.startswith(remedy)}
+        found |= {condition: (cached, sets[of]) for condition, of in drawn.items()}
     return {condition: found[condition] for condition in CONDITIONS}
 
 
@@ -227,8 +229,7 @@ def claims(frames: Frames, rng: np.random.Generator) -> pd.DataFrame:
     """Every claim on one concept, a row per claim and model: value, 95 % interval, smallest effect of interest, n, verdict.
 
     The share that shows the concept is taken less `RENDERS`' base rate. Other values are differences of pictures that share
-    context and seed; a remedy may have fewer contexts than the plain model. `n to decide`: as many pictures would decide what is
-    undecided, if the effect stays.
+    context and seed. `n to decide`: as many pictures would decide what is undecided, if the effect stays.
     """
     leaks = {
         "left out, it does not show": "left out",

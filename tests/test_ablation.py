@@ -81,13 +81,16 @@ def test_only_the_concepts_axis_changes_and_only_said_sentences_say_it(tmp_path)
     plain = generate.Cache(generate.Diffusers("tiny-sd-v1"), tmp_path)
     for concept in CONCEPTS.values():
         plan = ablation.plan(plain, concept, contexts, "tiny")
-        assert tuple(plan) == CONDITIONS and [len(part) for _, part in plan.values()] == [10, 10, 10, 10, 10, 5, 5]
+        assert tuple(plan) == CONDITIONS and [len(part) for _, part in plan.values()] == [10] * 9
         for condition, (model, semantics) in plan.items():
             said = {words[concept.axis] for words in semantics} == {concept.word}
             assert said == (condition in ("said", *REMEDIES)) and (concept.word in {w[concept.axis] for w in semantics}) == said
             rest = [{axis: word for axis, word in words.items() if axis != concept.axis} for words in semantics]
             assert rest == [{axis: word for axis, word in words.items() if axis != concept.axis} for words in contexts[: len(rest)]]
             assert (model is plain) == (condition in ablation.SETS) and model.folder.parent == tmp_path
+        for remedy in REMEDIES:
+            assert plan[f"{remedy}, rest"][1] == plan["left out"][1] and plan[f"{remedy}, neighbours"][1] == plan["neighbours"][1]
+            assert len({plan[part][0].fingerprint for part in (remedy, f"{remedy}, rest", f"{remedy}, neighbours")}) == 1
         assert plan[NEGATIVE][0].fingerprint == plan[f"{NEGATIVE}, neighbours"][0].fingerprint != plan[AWAY][0].fingerprint
 
 
@@ -180,7 +183,7 @@ def test_the_table_has_a_word_right_only_where_the_sentence_says_another():
     table = ablation.rows(frames(), np.random.default_rng(0)).set_index("condition")
     assert table["in-domain"].isna().to_dict() == {c: c in ("said", *REMEDIES, RENDERS[0]) for c in table.index}
     assert (table["shows low"] <= table["shows"]).all() and (table["shows"] <= table["shows high"]).all()
-    assert len(ablation.readable(table.reset_index().assign(concept="style"))) == 9
+    assert len(ablation.readable(table.reset_index().assign(concept="style"))) == 11
 
 
 @pytest.mark.parametrize(("k", "n", "l", "m", "low", "high"), [
@@ -217,8 +220,8 @@ def test_distances_say_to_what_and_pool_the_models():
     rng = np.random.default_rng(0)
     features = {(c, m): rng.standard_normal((20, 5)) + 2 * (c == AWAY) for c in CONDITIONS for m in ("a", "b")}
     found = ablation.distances(features).set_index(["condition", "model"])
-    assert found["to"].unstack().loc[["said", "left out", AWAY, f"{AWAY}, neighbours"], "a"].tolist() == [
-        "its other half", "said", "said", "neighbours"]  # fmt: skip
+    assert found["to"].unstack().loc[["said", "left out", AWAY, f"{AWAY}, neighbours", f"{AWAY}, rest"], "a"].tolist() == [
+        "its other half", "said", "said", "neighbours", "left out"]  # fmt: skip
     assert found.loc[AWAY, "low"].min() > 0 > found.loc["said", "low"].max() and found.loc[(AWAY, "both"), "n"] == 40
     assert "neighbours" not in found.index.get_level_values(0), "leaving out draws no neighbour anew"
 
@@ -229,7 +232,7 @@ def test_distances_say_to_what_and_pool_the_models():
 def test_the_figures_draw_every_condition_and_frame_what_should_not_show():
     table = pd.concat([ablation.rows(frames(40), np.random.default_rng(0)).assign(concept=what) for what in CONCEPTS])
     figure = ablation_charts.chart(table)
-    assert len(figure.axes) == 6 and len(figure.axes[0].get_yticklabels()) == 9
+    assert len(figure.axes) == 6 and len(figure.axes[0].get_yticklabels()) == 11
     picture = np.zeros((8, 8, 3), np.uint8)
     parts = {condition: (picture, "kite", condition in ("said", AWAY)) for condition in CONDITIONS}
     red = [ax.spines["left"].get_visible() for ax in ablation_charts.gallery([("a label", parts)]).axes]
