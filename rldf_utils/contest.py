@@ -186,7 +186,8 @@ def fewer(found: Sequence[Result], pairs: Sequence[tuple[str, str]], rng: np.ran
     needs at least `smallest` fewer, as a share.
 
     Returns:
-        One row per pair: claim, ratio of calls (geometric mean) with its 95 % interval low to high, verdict.
+        One row per pair: claim, ratio of calls (geometric mean) with its 95 % interval low to high, n (the seeds, which are
+        drawn), verdict, and the seeds that would decide what is undecided.
     """
     rows = []
     for pair in pairs:
@@ -194,8 +195,11 @@ def fewer(found: Sequence[Result], pairs: Sequence[tuple[str, str]], rng: np.ran
                  for method in pair]  # fmt: skip
         effect = stats.effect(*np.log(calls), rng)
         ratio = {name: float(np.exp(effect[key])) for name, key in (("ratio of calls", "difference"), ("low", "low"), ("high", "high"))}
-        word = stats.verdict(effect["low"], effect["high"], -1, -np.log(1 - smallest))
-        rows.append({"claim": f"{pair[0]} needs fewer calls than {pair[1]}", **ratio, "verdict": word})
+        least = -np.log(1 - smallest)
+        word = stats.verdict(effect["low"], effect["high"], -1, least)
+        times = stats.more((effect["high"] - effect["low"]) / 2, effect["difference"] + least)
+        rows.append({"claim": f"{pair[0]} needs fewer calls than {pair[1]}", **ratio, "n": effect["n"], "verdict": word,
+                     "n to decide": np.ceil(effect["n"] * times) if word == "undecided" else np.nan})  # fmt: skip
     return pd.DataFrame(rows)
 
 

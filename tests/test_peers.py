@@ -300,6 +300,21 @@ def test_fewer_calls_by_hand():
     table = contest.fewer(found, [("a", "b"), ("b", "a"), ("b", "c")], np.random.default_rng(0))
     assert table["ratio of calls"].to_numpy() == pytest.approx([0.5, 2, 20 / 21])
     assert table["verdict"].tolist() == ["reproduced", "contradicted", "contradicted"], "a tenth fewer is asked for"
+    assert table["n"].tolist() == [5] * 3 and table["n to decide"].isna().all()
+
+
+def test_an_undecided_comparison_says_how_many_seeds_would_decide():
+    def result(method, mean, n):
+        first = np.round(np.random.default_rng(len(method)).normal(mean, 25, (1, n))).clip(1)
+        solved = np.arange(1, 201) >= first[..., None]
+        return contest.Result(method, 1, 1, solved, solved, np.zeros((1, n, 200), int), first, first, first, 1.0)
+
+    def row(n):
+        return contest.fewer([result("a", 80, n), result("bb", 100, n)], [("a", "bb")], np.random.default_rng(0)).iloc[0]
+
+    few = row(20)
+    assert few["verdict"] == "undecided" and few["n to decide"] > few["n"] == 20
+    assert row(int(1.6 * few["n to decide"]))["verdict"] == "reproduced"
 
 
 def test_moves_by_hand():
