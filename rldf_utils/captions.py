@@ -109,14 +109,16 @@ def shares_table(shares: np.ndarray, rng: np.random.Generator, **columns) -> pd.
 def differences(ours: np.ndarray, other: np.ndarray, rng: np.random.Generator, smallest: float, **columns) -> pd.DataFrame:
     """Of `kept`, twice, for the same inputs: ours minus other by axis and for all, 95 % paired interval, and verdict.
 
-    The claim is that ours keeps more, by `smallest` at least.
+    The claim is that ours keeps more, by `smallest` at least. `n to decide`: as many inputs would decide what is undecided.
     """
     one, two, rows = by_axis(ours), by_axis(other), []
     for axis, column in one.items():
         found = stats.effect(column, two[axis], rng)
         found["low"], found["high"] = stats.doubted(found["low"], found["high"], len(column))
         word = stats.verdict(found["low"], found["high"], 1, smallest)
-        rows.append({**columns, "axis": axis, **found, "smallest": smallest, "verdict": word})
+        times = stats.more((found["high"] - found["low"]) / 2, found["difference"] - smallest)
+        rows.append({**columns, "axis": axis, **found, "smallest": smallest, "verdict": word,
+                     "n to decide": np.ceil(found["n"] * times) if word == "undecided" else np.nan})  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -86,7 +86,9 @@ def test_shares_and_differences_are_those_of_the_inputs():
     assert table.loc["Noun", "low"] == pytest.approx(0.5 - 1.96 * 0.5 / 40**0.5, abs=0.03)
     rows = captions.differences(one, two, rng, 0.05).set_index("axis")
     assert rows.loc["Noun", "difference"] == 0 and rows.loc["Noun", "verdict"] == "undecided"
+    assert rows.loc["Noun", "n to decide"] == pytest.approx((1.96 * 0.5 / 0.05) ** 2, rel=0.15), "so many inputs would"
     assert rows.loc["Scene", "difference"] == 1 and rows.loc["Scene", "verdict"] == "reproduced"
+    assert np.isnan(rows.loc["Scene", "n to decide"])
 
 
 def test_where_no_input_differs_the_interval_is_the_rule_of_three():
