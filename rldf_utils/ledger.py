@@ -9,9 +9,11 @@ import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from math import ceil
 from pathlib import Path
 
 import pandas as pd
+from scipy.stats import norm
 
 from rldf_utils import stats
 from rldf_utils.evidence import Evidence, cell, described, measured, number, scalar
@@ -25,7 +27,7 @@ TIERS = {"smoke": "smoke", "tiny": "small world", "paper": "paper"}  #: how a sc
 LEVEL = 0.05  #: of the test of a row of Table 3
 DISTANCES = ("D_f", "D_max", "D_min", "rho", "sigma2", "conv")  #: what Table 3 says that the paper defines
 DECIDES = {"n to decide": "n = {:,.0f} would decide", "times_n": "{:,.3g} times as many would decide",
-           "more": "{:,.3g} times as many would decide",
+           "more": "{:,.3g} times as many would decide", "times_words": "{:,.2g} times as many words would decide",
            "images": "{:,.0f} images of each set would decide"}  # fmt: skip
 #: what is read and not fixed: the columns of notebook 10's claims.csv
 READ = ["id", "verdict", "scale", "paper", "estimate", "low", "high", "smallest", "n", "readings", "hinges on", "second verdict", "places"]
@@ -145,7 +147,10 @@ def _extreme(rows: list[dict]) -> tuple[str, dict]:
     tested = [row for row in rows if row["statistic"] in DISTANCES]
     tails = [2 * min(float(row["percentile"]), 100 - float(row["percentile"])) / 100 for row in tested]
     least = min(range(len(tested)), key=tails.__getitem__)
-    return "contradicted" if tails[least] * len(tested) < LEVEL else "undecided (one run is too few)", tested[least]
+    if tails[least] * len(tested) < LEVEL:
+        return "contradicted", tested[least]
+    runs = ceil(stats.more(*norm.isf([LEVEL / len(tested) / 2, tails[least] / 2])))
+    return f"undecided (one run is too few; {runs} with the same mean would decide)", tested[least]
 
 
 def _against(paper: float, low: float, high: float, smallest: float) -> str:
