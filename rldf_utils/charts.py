@@ -7,6 +7,7 @@ from math import prod
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.colors import BoundaryNorm
 
 from rldf_utils import plots
 from rldf_utils.env import RLDFEnv
@@ -150,12 +151,11 @@ def encoding_space(images: np.ndarray, grammar: Grammar) -> plt.Figure:
     Larger ones than 64 px are shrunk to that, which is more than the figure shows of each.
     """
     images = np.stack([plots.shrunk(image, 64) for image in images])
-    names, half = list(grammar.axes), len(grammar.axes) // 2
-    (_, height, width, _), rows = images.shape, prod(grammar.shape[:half])
+    (_, height, width, _), rows = images.shape, prod(grammar.shape[: len(grammar.axes) // 2])
     sheet = images.reshape(rows, -1, height, width, 3).swapaxes(1, 2).reshape(rows * height, -1, 3)
     figure, ax = plt.subplots(figsize=(5, max(5 * sheet.shape[0] / sheet.shape[1], 1)))
     ax.imshow(sheet)
-    ax.set(xticks=[], yticks=[], xlabel=", then ".join(names[half:]), ylabel=", then ".join(names[:half]))
+    plots.name_states(ax, grammar, (width, height))
     ax.set_title(f"The encoding space: {grammar.size} states, one picture each")
     return figure
 
@@ -171,11 +171,18 @@ def perception(truth: np.ndarray, seen: np.ndarray, grammar: Grammar) -> plt.Fig
 
 
 def reward_landscapes(landscapes: Mapping[int, np.ndarray], grammar: Grammar, target: int) -> plt.Figure:
-    """Figure 5: rewards 1, 2 and 3 of all states, (states,) each; the target starred."""
-    figure, axes = plt.subplots(1, 3, figsize=(15, 5.2))
+    """Figure 5: rewards 1, 2 and 3 of all states, (states,) each; the target starred. A reward of few values has as many colours."""
+    figure, axes = plt.subplots(1, 3, figsize=(12, 4.8), width_ratios=(1.15, 1, 1))
     names = ("multi-semantic", "partial-semantic", "CLIP")
     for ax, (kind, values), name in zip(axes, landscapes.items(), names, strict=True):
-        plots.landscape(ax, values, grammar, target, cmap="viridis").set_title(f"Reward {kind}: {name}")
+        levels, look = np.unique(values), {"cmap": "viridis"}
+        if 2 <= len(levels) <= 12:
+            ends = np.r_[1.5 * levels[0] - 0.5 * levels[1], (levels[1:] + levels[:-1]) / 2, 1.5 * levels[-1] - 0.5 * levels[-2]]
+            look["norm"] = BoundaryNorm(ends, 256)
+        plots.landscape(ax, values, grammar, target, sides="xy" if ax is axes[0] else "x", **look).set_title(f"Reward {kind}: {name}")
+        if "norm" in look:
+            figure.axes[-1].minorticks_off()
+            figure.axes[-1].set_yticks(levels, [f"{value:g}" for value in levels])
     return figure
 
 

@@ -102,13 +102,14 @@ def failures(pairs: Sequence[tuple[np.ndarray, np.ndarray]], titles: Sequence[tu
 
 def blind(landscapes: Mapping[str, np.ndarray], transitions: np.ndarray, grammar: Grammar, target: int) -> plt.Figure:
     """Heat maps: along how many axes neither neighbour of a state pays differently; one panel per landscape, (states,)."""
-    figure, axes = plt.subplots(1, len(landscapes), figsize=(5 * len(landscapes), 5.2))
+    figure, axes = plt.subplots(1, len(landscapes), figsize=(4 * len(landscapes), 4.8), squeeze=False)
     most = len(grammar.axes)
     shades = plt.get_cmap("magma_r", most + 1)
-    for (title, values), ax in zip(landscapes.items(), np.atleast_1d(axes), strict=True):
+    for (title, values), ax in zip(landscapes.items(), axes[0], strict=True):
+        sides = "xy" if ax is axes[0, 0] else "x"
         without = (values[transitions].reshape(len(values), most, 2) == values[:, None, None]).all(2).sum(1)
         label = "axes without a signal"
-        plots.landscape(ax, without, grammar, target, label, cmap=shades, vmin=-0.5, vmax=most + 0.5)
+        plots.landscape(ax, without, grammar, target, label, sides, cmap=shades, vmin=-0.5, vmax=most + 0.5)
         ax.set_title(f"{title}: {(without == most).mean():.0%} of the states see nothing")
     return figure
 

@@ -149,31 +149,50 @@ def parse_tree(ax: plt.Axes, tree: nltk.Tree) -> plt.Axes:
     return ax
 
 
-def landscape(ax: plt.Axes, values: np.ndarray, grammar: Grammar, target: int | None = None, label: str = "reward", **imshow) -> plt.Axes:
+def landscape(ax: plt.Axes, values: np.ndarray, grammar: Grammar, target: int | None = None, label: str = "reward",
+              sides: str = "xy", **imshow) -> plt.Axes:  # fmt: skip
     """Values of all states, (states,), as one picture: half of the axes down, the others across; the target starred.
 
     Of an odd number of axes the larger half goes across; a single axis is one row.
     """
-    names, half = list(grammar.axes), len(grammar.axes) // 2
-    rows = prod(grammar.shape[:half])
+    rows = prod(grammar.shape[: len(grammar.axes) // 2])
     shown = ax.imshow(values.reshape(rows, -1), aspect="auto", **imshow)
     ax.figure.colorbar(shown, ax=ax, label=label, shrink=0.9)
-    for axis, part, line in ((ax.yaxis, names[:half], ax.axhline), (ax.xaxis, names[half:], ax.axvline)):
-        words = [grammar.axes[name] for name in part]
-        runs = [prod(map(len, words[k + 1 :])) for k in range(len(part))]  # cells in a row that share an axis's word
-        labels = [
-            ", ".join(word for word, run in zip(combination, runs, strict=True) if i % run == 0)
-            for i, combination in enumerate(product(*words))
-        ]
-        axis.set_ticks(range(len(labels)), labels, fontsize=5.5)
-        axis.set_label_text(", then ".join(part))
-        for k in range(1, len(words[0])) if len(part) > 1 else ():
-            line(k * runs[0] - 0.5, color="white", lw=1)
-    ax.tick_params(axis="x", rotation=90)
+    name_states(ax, grammar, sides=sides)
     if target is not None:
         y, x = divmod(target, values.size // rows)
         ax.plot(x, y, "*", ms=13, mfc="white", mec="black")
     return ax
+
+
+def name_states(ax: plt.Axes, grammar: Grammar, cell: tuple[float, float] = (1, 1), sides: str = "xy", most: int = 30) -> None:
+    """The words of all states beside a picture of them: half of the axes down, the others across.
+
+    The first axis of a side stands farther out, one word per group, with a white line between two groups; the words of the
+    others stand at every state, unless the side has more than `most`.
+
+    Args:
+        cell: width and height of a state, in the picture's pixels.
+        sides: which sides have words.
+    """
+    half, names = len(grammar.axes) // 2, list(grammar.axes)
+    for side, part, size in (("x", names[half:], cell[0]), ("y", names[:half], cell[1])):
+        outer, *rest = [grammar.axes[name] for name in part] or [()]
+        words = [", ".join(combination) for combination in product(*rest)] if rest else list(outer)
+        groups, label, axis = len(outer) if rest else 1, ", then ".join(part), getattr(ax, f"{side}axis")
+        named = side in sides and len(words) * groups <= most
+        axis.set_ticks(size * (np.arange(len(words) * groups * named) + 0.5) - 0.5, words * groups * named, fontsize=8)
+        for k in range(1, groups):
+            (ax.axvline if side == "x" else ax.axhline)(size * len(words) * k - 0.5, color="white", lw=1.5)
+        if side in sides and rest:
+            far = getattr(ax, f"secondary_{side}axis")(0)
+            axis = getattr(far, f"{side}axis")
+            axis.set_ticks(size * len(words) * (np.arange(groups) + 0.5) - 0.5, outer, weight="bold", fontsize=8)
+            far.tick_params(length=0, pad=6 + 4.6 * max(map(len, words)) * named, labelrotation=0 if side == "x" else 90)
+            plt.setp(axis.get_ticklabels(), va="top" if side == "x" else "center")
+            far.spines[:].set_visible(False)
+        axis.set_label_text(label if side in sides else "")
+    ax.tick_params(axis="x", rotation=90)
 
 
 def confusion(ax: plt.Axes, truth: np.ndarray, seen: np.ndarray, words: Sequence[str]) -> plt.Axes:

@@ -82,3 +82,34 @@ def test_blocks_of_a_contact_sheet_may_have_unequal_numbers_of_pictures():
     figure = plots.side_by_side({"a": [[PICTURE], [PICTURE] * 3], "b": [[], [PICTURE] * 2]}, ["one", "other"])
     drawn = [[len(ax.get_images()) for ax in figure.axes[row * 7 :][:7]] for row in (0, 1)]
     assert drawn == [[1, 0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 1, 0]]
+
+
+@pytest.mark.parametrize(("shape", "groups"), [((4, 6, 4, 5), (4, 4)), ((3,), (1, 1)), ((2, 3), (1, 1)), ((4, 18, 4, 15), (4, 4))])
+def test_the_states_of_a_landscape_are_named_and_their_groups_parted(shape, groups):
+    """Each group's word once, each state's in between, in letters that can be read; of a side with too many states the groups only."""
+    grammar, values = grammars.grid(shape), np.random.default_rng(0).normal(size=np.prod(shape))
+    figure = charts.reward_landscapes({kind: values for kind in (1, 2, 3)}, grammar, 1)
+    ax, half, axes = figure.axes[0], len(shape) // 2, list(grammar.axes.values())
+    lines = [line for line in ax.lines if line.get_color() == "white" and line.get_marker() == "None"]
+    assert len(lines) == sum(groups) - 2
+    for side, part in (("x", axes[half:]), ("y", axes[:half])):
+        far = [child for child in ax.child_axes if getattr(child, f"get_{side}ticklabels")()]
+        inner = [text.get_text() for text in getattr(ax, f"get_{side}ticklabels")()]
+        cells = int(np.prod([len(words) for words in part])) if part else 0
+        assert len(inner) == (cells if cells <= 30 else 0)
+        if len(part) > 1:
+            outer = [text.get_text() for child in far for text in getattr(child, f"get_{side}ticklabels")()]
+            assert list(part[0]) == [text for text in outer if text in part[0]]
+    assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 8
+
+
+def test_a_reward_of_few_values_has_as_many_colours_as_values():
+    grammar = grammars.grid((4, 6, 4, 5))
+    values = np.random.default_rng(0).integers(-1, 4, 480).astype(float)
+    figure = charts.reward_landscapes({1: values, 2: np.sign(values + 0.5), 3: np.linspace(-1, 1, 480)}, grammar, 1)
+    images = [ax.get_images()[0] for ax in figure.axes if ax.get_images()]
+    colours = [len(np.unique(image.to_rgba(image.get_array()).reshape(-1, 4), axis=0)) for image in images]
+    assert colours[:2] == [5, 2] and colours[2] > 200
+    bars = [[text.get_text() for text in ax.get_yticklabels()] for ax in figure.axes if ax.get_label() == "<colorbar>"]
+    assert bars[0] == ["-1", "0", "1", "2", "3"] and bars[1] == ["-1", "1"]
+    charts.reward_landscapes({kind: np.zeros(480) for kind in (1, 2, 3)}, grammar, 1)
