@@ -161,7 +161,7 @@ def encoding_space(images: np.ndarray, grammar: Grammar) -> plt.Figure:
 
 
 def perception(truth: np.ndarray, seen: np.ndarray, grammar: Grammar) -> plt.Figure:
-    """A confusion matrix per axis, its accuracy over it; truth, seen: word numbers, (n, axes)."""
+    """A confusion matrix per axis, its accuracy over it; truth (what was asked for), seen: word numbers, (n, axes)."""
     number = len(grammar.axes)
     figure, axes = plt.subplots(1, number, figsize=(3.25 * number, 3.4), squeeze=False)
     for k, (ax, (axis, words)) in enumerate(zip(axes[0], grammar.axes.items(), strict=True)):

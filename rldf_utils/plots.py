@@ -206,7 +206,7 @@ def confusion(ax: plt.Axes, truth: np.ndarray, seen: np.ndarray, words: Sequence
             ax.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=7, color="white" if value > 55 else "black")
     ax.set_xticks(range(len(words)), words, rotation=45, ha="right")
     ax.set_yticks(range(len(words)), words)
-    ax.set(xlabel="seen", ylabel="shown")
+    ax.set(xlabel="seen", ylabel="asked for")
     return ax
 
 
