@@ -39,7 +39,7 @@ MEANINGS = dict(zip(WORDS, (
 WIDTH = 240  #: of a thumbnail, pixels
 COVERS = {  # a notebook's figure on the page, where it is not its first
     "01_grammar_encoding": "figure_locality", "02_environment_design": "figure_5", "03_agent_training_sweeps": "figure_readings_1",
-    "04_image_search": "figure_12_5_pets", "05_noisy_diffusion_gradient": "figure_11", "07_resnet18_classification": "figure_table_2",
+    "04_image_search": "figure_12_3_sports", "05_noisy_diffusion_gradient": "figure_11", "07_resnet18_classification": "figure_table_2",
     "08_fid_kid_imagenet_variants": "figure_table_1", "A3_search_at_equal_cost": "figure_solved",
 }  # fmt: skip
 
