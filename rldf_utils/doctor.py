@@ -28,7 +28,7 @@ NEEDS = {
     "04_image_search": (552, 0.1, 6, 0), "05_noisy_diffusion_gradient": (960, 0.2, 6, 0), "06_imagenet100_cloning": (100, 1, 8, 0),
     "07_resnet18_classification": (0, 47 * 2, 16, 67), "08_fid_kid_imagenet_variants": (0, 3, 16, 4), "09_control": (3600, 0.1, 8, 0),
     "A2_agent_claims": (3034, 0.2, 8, 0), "A3_search_at_equal_cost": (4000, 0.2, 8, 0), "A4_captions_and_encodings": (500, 1, 10, 0),
-    "A5_ablation_and_memorisation": (84, 0.1, 8, 0), "10_claims_ledger": (0, 0, 4, 0),
+    "A5_ablation_and_memorisation": (108, 0.1, 8, 0), "10_claims_ledger": (0, 0, 4, 0),
 }  # fmt: skip
 FOLDERS = {"imagenet100/train": 100, "imagenet100/val": 100, "imagenet-sketch": 1000}  #: class folders of each set
 FOLDERS |= {"imagenet-r": 200, "imagenet-a": 200, "imagenet-o": 200}
