@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rldf_utils import control, generate, grammar
+from rldf_utils import control, generate, grammar, perceive, studio
 from rldf_utils.tiny import judge, sampling, world
 
 BASE, ACTIONS, FULL = grammar.load("base"), grammar.load("actions"), grammar.load("full")
@@ -17,6 +17,38 @@ def test_inputs_hold_every_word_equally_often_and_the_fixed_ones_in_turn():
     assert words.groupby("Verb")["Density"].nunique().eq(2).all()
     assert np.ptp(words["Scene"].value_counts()) <= 1
     assert all("Verb" in world.visible(row) for row in words.to_dict("records"))
+
+
+class World:
+    """A model whose pictures hold their state's number, and eyes that read it; the states in `odd` are drawn as state 0."""
+
+    fingerprint, batch = "world", 8
+
+    def __init__(self, odd=()):
+        self.odd = odd
+
+    def __call__(self, prompts, seeds):
+        states = [BASE.index(BASE.parse(prompt)) for prompt in prompts]
+        return np.stack([np.full((2, 2, 3), divmod(0 if s in self.odd else s, 256) + (0,), np.uint8) for s in states])
+
+    def embed_images(self, images):
+        return np.stack([image[0, 0].astype(np.float32) + 1 for image in images])
+
+    def read(self, embeddings, grammar):
+        states = (embeddings[:, :2] - 1) @ [256, 1]
+        return [perceive.Percept(grammar.encoding(int(state)), {}) for state in states]
+
+
+@pytest.mark.parametrize("method", ["factored agent", "Q"])
+def test_a_search_ends_at_the_largest_reward_or_with_its_last_call(method):
+    states = [7, 130, 471]
+    images = World()([BASE.surface(BASE.encoding(state)) for state in states], [])
+    for odd, calls in (((), 480), (states, 40)):
+        world = World(odd)
+        found = control.raced(images, studio.Studio(world, world, BASE, 0), method, calls)
+        assert found["perceived"].tolist() == [BASE.surface(BASE.encoding(state)) for state in states]
+        assert found["calls"].eq(calls).all() if odd else found["calls"].lt(calls).all()
+        assert odd or (found["found"] == found["perceived"]).all()
 
 
 def test_fresh_pictures_of_equal_sentences_are_equal_and_their_seeds_differ():

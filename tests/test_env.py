@@ -16,7 +16,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 from rldf_utils import grammar, rewards
-from rldf_utils.env import RLDFEnv, distances, transition_table
+from rldf_utils.env import RLDFEnv, around, distances, successors, transition_table
 from rldf_utils.grammar import GrammarError
 from rldf_utils.landscape import ascent, optima, perceived, perfect, roughness
 from rldf_utils.landscape import load as load_landscape
@@ -550,3 +550,12 @@ def test_value_iteration_needs_a_discount_below_one(gamma):
         RLDFEnv("smoke").optimal_q(gamma)
     with pytest.raises(ValueError, match="the landscape as an array"):
         RLDFEnv("smoke", landscape=lambda state: 0.0).optimal_q(0.9)
+
+
+def test_around_states_are_the_nearest_that_are_not_known():
+    def next_to(state):
+        return successors(np.array([state]), (10,))[0]
+
+    assert around([2, 7], next_to, {1}, 5) == [2, 7, 3, 8, 6]
+    assert around([2, 7], next_to, {}, 2) == [2, 7]
+    assert sorted(around([2], next_to, {}, 99)) == list(range(10)), "no more than there are"
