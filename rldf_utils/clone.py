@@ -190,6 +190,14 @@ def usable(manifest: pd.DataFrame) -> pd.DataFrame:
     return manifest[manifest["flagged"] == ""] if "flagged" in manifest else manifest
 
 
+def flagged(folder: Path) -> set[Path]:
+    """The files of a finished clone that are not `usable`: nothing is to be learnt or measured from them; none where there is no clone."""
+    if not (Path(folder) / "manifest.parquet").is_file():
+        return set()
+    manifest = read(folder)
+    return {Path(folder) / path for path in manifest["path"].drop(usable(manifest).index)}
+
+
 def set_aside(folder: Path) -> None:
     """Rename a clone, if there is one, as `clone` renames one of another plan: who reads the folder next is not to find it."""
     place = Path(folder).expanduser().resolve()

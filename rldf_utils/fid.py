@@ -10,7 +10,7 @@ import io
 import os
 import urllib.request
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import islice
@@ -261,11 +261,12 @@ class Survey:
         return f"n = {len(self.files):,}{grey}; {w} x {h}{more} px; {'/'.join(self.formats)}"
 
 
-def listed(folder: Path, classes: Iterable[str] | None = None) -> list[Path]:
+def listed(folder: Path, classes: Iterable[str] | None = None, without: Collection[Path] = ()) -> list[Path]:
     """The image files of a set, sorted; none is read.
 
     Args:
         classes: the subfolders to be taken; None takes all.
+        without: files that are not, such as `clone.flagged`.
 
     Raises:
         FileNotFoundError: see `images.image_files`.
@@ -273,7 +274,7 @@ def listed(folder: Path, classes: Iterable[str] | None = None) -> list[Path]:
     """
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    files = sorted(image_files(folder, classes))
+    files = sorted(image_files(folder, classes, without))
     if len(files) < 2:
         raise ValueError(f"{folder} has {len(files)} images; a distance needs at least 2, and more than features to be of use")
     return files

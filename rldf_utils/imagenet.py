@@ -11,7 +11,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -155,6 +155,8 @@ def _painted(name: str, split: str, class_id: str, noun: str, i: int) -> np.ndar
 
 def inputs(scale: str, table: pd.DataFrame, each: int) -> list[np.ndarray]:
     """The first training pictures of every class of a table, `each` of every one, class by class: what a search may see."""
+    if not len(table):
+        return []
     if scale != "paper":
         pairs = zip(table["class_id"], table["noun"], strict=True)
         return [_painted("IN", "train", class_id, noun, i) for class_id, noun in pairs for i in range(each)]
@@ -162,14 +164,17 @@ def inputs(scale: str, table: pd.DataFrame, each: int) -> list[np.ndarray]:
     return [image for images in found.values() for image in images]
 
 
-def first(folder: Path, classes: Iterable[str], each: int) -> dict[str, list[np.ndarray]]:
+def first(folder: Path, classes: Iterable[str], each: int, without: Collection[Path] = ()) -> dict[str, list[np.ndarray]]:
     """Class -> its first `each` pictures in a folder of one folder per class, uint8 (height, width, 3); fewer where there are fewer.
+
+    Args:
+        without: files that are passed over, such as `clone.flagged`.
 
     Raises:
         FileNotFoundError: a class without pictures, and see `images.image_files`.
         ImageError: see `images.read_images`.
     """
-    found = {class_id: image_files(Path(folder) / class_id)[:each] for class_id in classes}
+    found = {class_id: image_files(Path(folder) / class_id, without=without)[:each] for class_id in classes}
     if empty := [class_id for class_id, files in found.items() if not files]:
         raise FileNotFoundError(f"{folder} has no images of {len(empty)} classes: {', '.join(empty[:5])}")
     return {class_id: list(read_images(files, folder)) for class_id, files in found.items()}
@@ -231,13 +236,15 @@ def sets(scale: str, table: pd.DataFrame, into: Path, counts: Mapping[str, int],
     return {split: folder(scale, "IN", split, table, into, counts.get(split, 0)) for split in ("train", "val", "test")}
 
 
-def arrays(folder: Path, size: int, classes: Iterable[str] | None = None) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def arrays(folder: Path, size: int, classes: Iterable[str] | None = None,
+           without: Collection[Path] = ()) -> tuple[np.ndarray, np.ndarray, list[str]]:  # fmt: skip
     """A folder of images, read once; the next time it is only mapped into memory.
 
     Args:
         folder: one folder a class.
         size: edge in pixels; images are scaled to it (PIL, bicubic) by their shorter side and cut in the middle.
         classes: the class ids to be read; None takes all folders that hold images.
+        without: files that are not read, such as `clone.flagged`.
 
     Returns:
         pixels, uint8 (n, size, size, 3), read-only; labels, int64 (n,), positions in the third; class ids, sorted, which
@@ -251,13 +258,14 @@ def arrays(folder: Path, size: int, classes: Iterable[str] | None = None) -> tup
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
     wanted = sorted(classes) if classes is not None else class_folders(folder)
-    files = image_files(folder, wanted)
+    files = image_files(folder, wanted, without)
     found = [path.relative_to(folder).parts[0] for path in files]
     names = sorted(set(found))
+    but = f" beside {len(without)} that are flagged" if without else ""
     if not files:
-        raise FileNotFoundError(f"{folder} has no images in folders named by class")
+        raise FileNotFoundError(f"{folder} has no images{but} in folders named by class")
     if classes is not None and (missing := sorted(set(wanted) - set(names))):
-        raise FileNotFoundError(f"{folder} has no images of {len(missing)} classes: {', '.join(missing[:5])}")
+        raise FileNotFoundError(f"{folder} has no images{but} of {len(missing)} classes: {', '.join(missing[:5])}")
     labels = np.searchsorted(names, found)
     stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
     path = CACHE.parent / "arrays" / f"{hashlib.sha256(repr((stamps, size)).encode()).hexdigest()[:16]}.npy"

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def _files(folder: Path) -> Iterator[Path]:
             yield from (Path(place, name) for name in files if not name.startswith(LEFT_OUT))
 
 
-def image_files(folder: Path, classes: Iterable[str] | None = None) -> list[Path]:
+def image_files(folder: Path, classes: Iterable[str] | None = None, without: Collection[Path] = ()) -> list[Path]:
     """The image files below a folder, class by class, each class's sorted; links are followed.
 
     What else lies there, such as a README.txt, is named in one warning; what begins as `LEFT_OUT` says is left out
@@ -43,6 +43,7 @@ def image_files(folder: Path, classes: Iterable[str] | None = None) -> list[Path
 
     Args:
         classes: the subfolders to look at, in this order; None looks at the whole folder.
+        without: files that are left out, such as `clone.flagged`.
 
     Raises:
         FileNotFoundError: no such folder, or subfolder; images that are links to nothing.
@@ -61,7 +62,7 @@ def image_files(folder: Path, classes: Iterable[str] | None = None) -> list[Path
         raise FileNotFoundError(f"{len(lost):,} of {len(found):,} images of {folder} are links to nothing: {named(lost)}")
     if others:
         warnings.warn(f"{folder.name} holds {len(others):,} files that are not taken for images: {named(others)}", stacklevel=2)
-    return found
+    return [path for path in found if path not in without]
 
 
 def read_images(paths: Sequence[Path], folder: Path, prepare: Callable[[np.ndarray], Any] | None = None) -> Iterator:

@@ -68,7 +68,7 @@ def misnamed(manifest: pd.DataFrame, grammar: Grammar, nouns: Sequence[str], sha
         after = [words[(first + step) % len(words)] for step in range(1, len(words))]
         other = next((word for word in after if word not in taken), after[0])
         taken.add(other)
-        rows = manifest[manifest["class_id"] == ids[k]]
+        rows = manifest[manifest["class_id"] == ids[k]].drop(columns=clone.FILLED[1:], errors="ignore")
         codes = clone.encodings(rows)
         codes[:, column] = words.index(other)
         parts.append(rows.assign(noun=other, prompt=[grammar.surface(tuple(code)) for code in codes.tolist()],
@@ -82,11 +82,11 @@ def read(roots: Sequence[Path], size: int, ids: Sequence[str]) -> Data:
     """Pictures, uint8 (n, size, size, 3), and labels of folders of one folder per class, mapped from disk.
 
     Args:
-        ids: class ids in the order of their labels; a folder may lack some.
+        ids: class ids in the order of their labels; a folder may lack some. What a clone's manifest flags is left out.
     """
     parts = []
     for root in roots:
-        pixels, labels, names = imagenet.arrays(root, size, [i for i in ids if (root / i).is_dir()])
+        pixels, labels, names = imagenet.arrays(root, size, [i for i in ids if (root / i).is_dir()], clone.flagged(root.parent))
         parts.append((pixels, np.searchsorted(ids, names)[labels]))
     return joined(*parts)
 
@@ -108,8 +108,8 @@ def taken(data: Data, rows: np.ndarray) -> Data:
 
 
 def replaced(data: Data, by: Data) -> Data:
-    """A set in which the classes of another hold that one's pictures, as many as before: the first ones."""
-    rows = [np.flatnonzero(by[1] == label)[: (data[1] == label).sum()] for label in np.unique(by[1])]
+    """A set in which the classes of another hold that one's pictures, as many as before: the first ones, or some of them twice."""
+    rows = [np.resize(np.flatnonzero(by[1] == label), (data[1] == label).sum()) for label in np.unique(by[1])]
     return joined(taken(data, ~np.isin(data[1], by[1])), taken(by, np.sort(np.concatenate(rows))))
 
 

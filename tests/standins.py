@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from rldf_utils import clone, generate, imagenet, plan
+from rldf_utils import clone, folders, generate, imagenet, plan
 from rldf_utils import grammar as grammars
 
 OTHERS = [f"n9{i:07d}" for i in range(100)]  #: class ids that are none of the hundred
@@ -71,10 +71,20 @@ def inception(path: Path, features: int = 2048) -> str:
 
 
 def clones(folder: Path, classes: pd.DataFrame, counts: dict[str, int], size: int = 32) -> Path:
-    """What notebook 6 leaves at paper scale, of pictures that cost nothing: a context clone, sampled sentences, plain names."""
+    """What notebook 6 leaves at paper scale, of pictures that cost nothing: a context clone, sampled sentences, plain names.
+
+    Of the context clone one training picture per class is black, and flagged.
+    """
     full, model = grammars.load("full", imagenet.classes("paper")["noun"]), generate.Null(size, 8)
     for number, name in enumerate(("context", "sampled", "plain")):
         table = classes.assign(noun=classes["noun"].str.split("/").str[0])
         rows = clone.plan(table, full, counts, model.recipe, number, draw=plan.sentences)
-        clone.record(clone.clone(rows, folder / name, progress=None), folder / f"manifest_{name}.parquet")
+        made = clone.clone(rows, folder / name, progress=None)
+        if name == "context":
+            black = made["path"].str.contains("train/.*_000001.png")
+            made["flagged"] = np.where(black, "blackened by the model's safety checker", "")
+            for path in made["path"][black]:
+                Image.new("RGB", (size, size)).save(folder / name / path)
+            folders.save(made, folder / name)
+        clone.record(made, folder / f"manifest_{name}.parquet")
     return folder

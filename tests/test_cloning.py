@@ -38,6 +38,16 @@ def test_finders_are_counted_beside_the_encoder():
     assert found.loc["encoder only", ["difference", "less", "more"]].tolist() == [0, 0, 0]
 
 
+def test_where_nobody_knows_the_words_the_finders_are_not_counted():
+    table = pd.DataFrame(columns=["perceived", "searched", "final", "nearest", "calls"])
+    found = cloning.finders({"Q": table}, [], 7, np.random.default_rng(0))
+    assert len(found) == 0 and found.round(3)["share"].to_dict() == {}
+    assert cloning.majority(table[["final", "perceived"]], []).eq(np.array([]), axis=0).sum().tolist() == [0, 0]
+    shown = {name: sentences(30, seed=k) for k, name in enumerate(("real", "context", "sampled"))}
+    table = cloning.claims(shown, found, (0, 0), AXES, np.random.default_rng(0)).set_index("claim")
+    assert table["verdict"]["three pictures tell what a class shows"].startswith("not testable here (needs classes whose words")
+
+
 def test_the_majority_of_a_group_in_the_order_of_the_groups():
     words = pd.Series(["b", "a", "a", "z", "y", "x", "c"])
     assert cloning.majority(words, ["2", "2", "2", "1", "1", "1", "3"]).to_dict() == {"2": "a", "1": "x", "3": "c"}

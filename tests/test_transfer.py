@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rldf_utils import classify, clone, generate, paper, plan, results, transfer
+from rldf_utils import classify, clone, folders, generate, imagenet, paper, plan, results, transfer
 from rldf_utils import grammar as grammars
 
 FULL = grammars.load("full")
@@ -156,7 +156,8 @@ def context() -> pd.DataFrame:
 
 def test_wrong_names_change_the_noun_and_nothing_else(context):
     nouns = list(dict.fromkeys(context["noun"]))
-    rows = transfer.misnamed(context.assign(sha256="x"), FULL, nouns, share=0.4)
+    rows = transfer.misnamed(context.assign(sha256="x", flagged="", made="cpu"), FULL, nouns, share=0.4)
+    assert list(rows) == list(context), "what a run filled in is not taken over"
     assert sorted(rows["class_id"].unique()) == ["c0", "c4"] and (rows["sha256"] == "").all()
     assert set(rows["noun"]).isdisjoint(nouns) and rows["noun"].nunique() == 2
     source = context.set_index("path").loc[rows["path"]].reset_index()
@@ -173,6 +174,25 @@ def test_read_knows_the_labels_of_a_folder_that_lacks_classes(tmp_path, monkeypa
         results.write(tmp_path / split / class_id / "0.png", generate.png(np.full((8, 8, 3), value, np.uint8)))
     pixels, labels = transfer.read([tmp_path / "val", tmp_path / "test"], 8, ["a", "b"])
     assert labels.tolist() == [1, 0, 1] and pixels[:][:, 0, 0, 0].tolist() == [10, 30, 20]
+
+
+def test_read_leaves_out_what_a_clone_s_manifest_flags(tmp_path, monkeypatch):
+    monkeypatch.setattr("rldf_utils.imagenet.CACHE", tmp_path / "cache" / "images")
+    rows = pd.DataFrame({"path": [f"train/a/{i}.png" for i in range(3)], "flagged": ["", "of one colour", ""]})
+    for path, value in zip(rows["path"], (10, 0, 20), strict=True):
+        results.write(tmp_path / "made" / path, generate.png(np.full((8, 8, 3), value, np.uint8)))
+    folders.save(rows, tmp_path / "made")
+    assert transfer.read([tmp_path / "made" / "train"], 8, ["a"])[0][:][:, 0, 0, 0].tolist() == [10, 20]
+    assert imagenet.first(tmp_path / "made" / "train", ["a"], 2, clone.flagged(tmp_path / "made"))["a"][1].max() == 20
+    folders.save(rows.assign(flagged="refused"), tmp_path / "made")
+    with pytest.raises(FileNotFoundError, match="no images beside 3 that are flagged"):
+        transfer.read([tmp_path / "made" / "train"], 8, ["a"])
+
+
+def test_misnamed_classes_with_fewer_pictures_show_some_twice():
+    pixels = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1)
+    x, labels = transfer.replaced((pixels, np.array([0, 0, 0, 1, 1])), (pixels[3:] + 10, np.zeros(2, int)))
+    assert x[:].ravel().tolist() == [3, 4, 13, 13, 14] and labels.tolist() == [1, 1, 0, 0, 0]
 
 
 def test_head_is_the_ridge_and_both_forms_agree():
