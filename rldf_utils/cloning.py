@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rldf_utils import clone, imagenet, stats
-from rldf_utils import grammar as grammars
+from rldf_utils import clone, detect, imagenet, plan, stats
 from rldf_utils.grammar import Grammar
 from rldf_utils.perceive import Clip
 from rldf_utils.tiny import world  # its rules on what shows stand in for common sense; its renders for a model that obeys
@@ -87,7 +86,7 @@ def tally(words: pd.DataFrame, axes: Mapping[str, Sequence[str]]) -> dict[str, n
     Args:
         words: one column per axis, one row per picture; axes that it lacks are left out.
     """
-    shows = [world.visible(row) for row in words.to_dict("records")]
+    shows = [plan.visible(row) for row in words.to_dict("records")]
     found = {}
     for axis in (axis for axis in axes if axis in words):
         seen = words[axis][[axis in visible for visible in shows]]
@@ -133,7 +132,7 @@ def gap(ours: pd.DataFrame, other: pd.DataFrame, axes: Mapping[str, Sequence[str
         if weights is None or not paired:
             n = len(words)
             weights = np.vstack([np.ones(n), rng.multinomial(n, np.full(n, 1 / n), size=draws)])
-        shows = [world.visible(row) for row in words.to_dict("records")]
+        shows = [plan.visible(row) for row in words.to_dict("records")]
         found = []
         for axis, legal in axes.items():
             there = np.array([axis in visible for visible in shows])
@@ -147,7 +146,7 @@ def gap(ours: pd.DataFrame, other: pd.DataFrame, axes: Mapping[str, Sequence[str
 
 def outlook(words: pd.DataFrame) -> pd.DataFrame:
     """The rows that show people, with faces: where looks can be seen."""
-    return words[[set(LOOKS) <= world.visible(row) for row in words.to_dict("records")]]
+    return words[[set(LOOKS) <= plan.visible(row) for row in words.to_dict("records")]]
 
 
 def renders(words: pd.DataFrame) -> list[np.ndarray]:
@@ -155,21 +154,26 @@ def renders(words: pd.DataFrame) -> list[np.ndarray]:
     return [world.render(row, HELD_OUT + i) for i, row in enumerate(words.to_dict("records"))]
 
 
-def seen(scale: str, images: Mapping[str, Sequence[np.ndarray]], nouns: Mapping[str, str], clip: Clip) -> pd.DataFrame:
+def seen(scale: str, images: Mapping[str, Sequence[np.ndarray]], nouns: Mapping[str, str], clip: Clip, grammar: Grammar,
+         detector: detect.Detector | None = None) -> pd.DataFrame:  # fmt: skip
     """What pictures show to somebody who had no part in making them: one column per axis, one row per picture.
 
-    Below paper scale the judge, on every axis; at paper scale CLIP, on number, people and place.
+    Below paper scale the judge, on every axis. At paper scale the detector, if there is one, counts objects and people, and CLIP
+    tells the place; without one CLIP, which made the plan too, tells all three.
 
     Args:
         images: class -> its pictures, uint8 (height, width, 3) each.
         nouns: class -> its noun, 'singular/plural', which CLIP is given; the judge needs none.
+        grammar: whose words are told.
     """
     if scale != "paper":
         return pd.DataFrame(Judge()(np.stack([imagenet.scaled(image, world.SIZE) for part in images.values() for image in part])))
     rows = []
     for class_id, part in images.items():
-        words = grammars.load("large", [nouns[class_id]])
-        rows += [words.decode(percept.encoding) for percept in clip.perceive(part, words)]
+        words = plan.reading(grammar, nouns[class_id])
+        own = {axis: dict(zip(legal, grammar.axes[axis], strict=True)) for axis, legal in words.axes.items()}
+        for row in detect.eyes(detector, clip, words)(part):
+            rows.append({axis: own[axis].get(word, "") for axis, word in row.items() if axis in own})
     return pd.DataFrame(rows)
 
 
@@ -183,10 +187,12 @@ def survey(scale: str, roots: Mapping[str, Path], manifests: Mapping[str, pd.Dat
         grammar: of the manifests' encodings.
         nouns: class -> 'singular/plural'.
     """
-    found = {name: seen(scale, imagenet.first(root, nouns, each, clone.flagged(root.parent)), nouns, clip) for name, root in roots.items()}
+    eyes, found = detect.detector(scale), {}
+    for name, root in roots.items():
+        found[name] = seen(scale, imagenet.first(root, nouns, each, clone.flagged(root.parent)), nouns, clip, grammar, eyes)
     for name, manifest in manifests.items() if scale != "paper" else ():
         rows = clone.usable(manifest[manifest["split"] == "train"]).groupby("class_id").head(each)
-        found[f"{name} (renders)"] = seen(scale, {"": renders(clone.planned(rows, grammar))}, nouns, clip)
+        found[f"{name} (renders)"] = seen(scale, {"": renders(clone.planned(rows, grammar))}, nouns, clip, grammar)
     return found
 
 

@@ -12,6 +12,7 @@ from rldf_utils import plots
 NAMES = {"real": "real", "context": "context clone", "all": "all-axes clone", "sampled": "sampled sentences", "plain": "plain names"}
 COLOURS = {"real": "#009e73", "context": "#0072b2", "all": "#56b4e9", "sampled": "#e69f00", "plain": "#d55e00"}
 WRONG = "#d62728"
+MOST = 24  #: classes on a contact sheet
 
 
 def marginals(table: pd.DataFrame, axes: Mapping[str, Sequence[str]], columns: int = 4) -> plt.Figure:
@@ -74,10 +75,14 @@ def sheet(rows: Mapping[str, Sequence[Sequence[np.ndarray]]], sets: Sequence[str
           size: float = 0.5) -> plt.Figure:  # fmt: skip
     """Contact sheet: one row per class, one block of pictures per set. A class that was cloned as another is red and says as what.
 
+    Of more classes than `MOST`, so many are shown, evenly spread.
+
     Args:
         rows: label of the class -> pictures of each set.
         cloned_as: of the classes that were taken for something else: label -> that word.
     """
+    labels = list(rows)
+    rows = {labels[k]: rows[labels[k]] for k in np.linspace(0, len(rows) - 1, min(MOST, len(rows))).astype(int)}
     marked = {label: f"{label}\n(cloned as\n{cloned_as[label]})" if label in cloned_as else label for label in rows}
     figure = plots.side_by_side({marked[label]: blocks for label, blocks in rows.items()}, [NAMES[name] for name in sets], size)
     for ax in figure.axes:
@@ -93,6 +98,10 @@ def searches(table: pd.DataFrame) -> plt.Figure:
         table: indexed by method: share, low, high, calls.
     """
     figure, ax = plt.subplots(figsize=(7.5, 0.38 * len(table) + 0.9))
+    if not len(table):
+        ax.axis("off")
+        ax.text(0.5, 0.5, "not measured: nobody knows the right words of these pictures", ha="center", va="center")
+        return figure
     y = np.arange(len(table))[::-1]
     spread = np.stack([table["share"] - table["low"], table["high"] - table["share"]])
     assert (spread >= 0).all(), "an interval holds its estimate"

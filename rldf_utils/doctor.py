@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rldf_utils import clone, generate, models, perceive, plan, results
+from rldf_utils import clone, generate, inputs, models, perceive, plan, results
 from rldf_utils.images import SUFFIXES
 
 GB = 10**9
@@ -24,7 +24,7 @@ PACE = 0.55  #: pictures a second of the paper's A100 (section 4), where no batc
 #: per notebook at paper scale: pictures beside a clone's, further hours on a GPU, GB of memory, GB of disk beside pictures;
 #: derived from counts and FLOPs, but for the memory of those that were run on stand-ins
 NEEDS = {
-    "01_grammar_encoding": (0, 0.1, 6, 0), "02_environment_design": (960, 0.1, 6, 0), "03_agent_training_sweeps": (0, 0.5, 4, 0),
+    "01_grammar_encoding": (288, 0.1, 6, 0), "02_environment_design": (960, 0.1, 6, 0), "03_agent_training_sweeps": (0, 0.5, 4, 0),
     "04_image_search": (552, 0.1, 6, 0), "05_noisy_diffusion_gradient": (960, 0.2, 6, 0), "06_imagenet100_cloning": (100, 1, 8, 0),
     "07_resnet18_classification": (0, 47 * 2, 16, 67), "08_fid_kid_imagenet_variants": (0, 3, 16, 4), "09_control": (3600, 0.1, 8, 0),
     "A2_agent_claims": (3034, 0.2, 8, 0), "A3_search_at_equal_cost": (4000, 0.2, 8, 0), "A4_captions_and_encodings": (500, 1, 10, 0),
@@ -33,9 +33,10 @@ NEEDS = {
 FOLDERS = {"imagenet100/train": 100, "imagenet100/val": 100, "imagenet-sketch": 1000}  #: class folders of each set
 FOLDERS |= {"imagenet-r": 200, "imagenet-a": 200, "imagenet-o": 200}
 #: of the models of paper scale: what the files weigh, and what a user must accept
-SIZES = {"MODEL": 5.5, "VAE": 0.3, "CLIP": 1.7, "CAPTIONER": 15.0, "INCEPTION": 0.1}
+SIZES = {"MODEL": 5.5, "VAE": 0.3, "CLIP": 1.7, "CAPTIONER": 15.0, "DETECTOR": 0.6, "INCEPTION": 0.1}
 LICENCES = {
-    "MODEL": "CreativeML OpenRAIL-M, with restrictions on use", "VAE": "MIT", "CLIP": "MIT", "CAPTIONER": "MIT", "INCEPTION": "Apache-2.0",
+    "MODEL": "CreativeML OpenRAIL-M, with restrictions on use", "VAE": "MIT", "CLIP": "MIT", "CAPTIONER": "MIT", "DETECTOR": "Apache-2.0",
+    "INCEPTION": "Apache-2.0",
     "data/raw": "ImageNet's terms: research only, asked for at image-net.org",
 }  # fmt: skip
 
@@ -94,6 +95,10 @@ def weights(report: Report, scale: str) -> None:
             report.say((folder / "README.md").is_file(), f"{folder.name}: {results.fingerprint(folder)}")
         return
     named = {"MODEL": generate.SD_14, "VAE": generate.FT_MSE, "CAPTIONER": perceive.BLIP_2}
+    if own := results.setting("DETECTOR"):
+        named["DETECTOR"] = own
+    else:
+        report.say(None, "DETECTOR: none is named (RLDF_DETECTOR); CLIP judges what CLIP rewarded")
     for ask, default in named.items():
         name = results.setting(ask, default)
         if name in ("null", "own"):
@@ -145,6 +150,7 @@ def data(report: Report, scale: str) -> None:
     if scale != "paper":
         return
     print("Data")
+    report.ask("photographs to search", lambda: ", ".join(inputs.inputs(scale)))
     hundred = set(pd.read_csv(results.DATA / "imagenet" / "imagenet100.csv", keep_default_na=False)["class_id"])
     for name, number in FOLDERS.items():
         folder, notebooks = results.DATA / "raw" / name, "6, 7, 8" if name.startswith("imagenet100") else "8"

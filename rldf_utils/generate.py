@@ -9,7 +9,7 @@ import json
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy, deepcopy
 from functools import cached_property, lru_cache
 from math import prod
@@ -25,8 +25,10 @@ from transformers.utils import logging as transformers_logging
 import rldf_utils.tiny.autoencoder  # noqa: F401  stands in for AutoencoderKL; diffusers takes it only from a module that is imported
 from rldf_utils import images_api, results
 from rldf_utils.cache import Cache, TextToImage, png  # noqa: F401  notebook 4 and the sets write pictures as the cache does
+from rldf_utils.grammar import Grammar
 from rldf_utils.models import local, located, split, variant
 from rldf_utils.results import accelerator, setting, versions
+from rldf_utils.tiny import world  # its renders are the small world's photographs
 
 diffusers_logging.disable_progress_bar()
 diffusers_logging.set_verbosity_error()  # it warns that the tiny models' autoencoder is not AutoencoderKL
@@ -217,6 +219,14 @@ def from_recipe(model: str, revision: str, negative: str, settings: str) -> Text
         if holds != wanted:
             raise ValueError(f"the {what} holds {holds}; the recipe wants {wanted}: fetch that version")
     return made
+
+
+def shown(scale: str, grammar: Grammar, semantics: Sequence[Mapping[str, str]], seeds: Sequence[int]) -> Sequence[np.ndarray]:
+    """Pictures of semantics by every seed, uint8 (height, width, 3) each: the world's renders; at paper scale the model's pictures."""
+    told = [(words, seed) for words in semantics for seed in seeds]
+    if scale != "paper":
+        return [world.render(*one) for one in told]
+    return text_to_image(scale)([grammar.surface(grammar.encode(words)) for words, _ in told], [seed for _, seed in told])
 
 
 SD_14 = "CompVis/stable-diffusion-v1-4@133a221b8aa7292a167afc5127cb63fb5005638b"  #: the paper's main model

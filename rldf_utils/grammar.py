@@ -24,7 +24,7 @@ from rldf_utils.rules import GrammarError, forms, some
 from rldf_utils.sentences import Slot, ambiguous, read
 
 Encoding = tuple[int, ...]  #: one integer an axis, in the grammar's axis order
-SHIPPED = ("smoke", "base", "large", "full", "names", "actions", "pairs")  #: grammars in data/grammar
+SHIPPED = ("smoke", "base", "photos", "large", "full", "paper", "names", "actions", "pairs")  #: grammars in data/grammar
 NUMERALS = frozenset({"no", "one", "two", "three", "four", "five", "six", "many"})  #: may stand in several axes
 TABLE_STATES = 2_000_000  #: most states for which a table (Q, transitions, rewards) is made
 READ_STATES = 100_000  #: most sentences that CLIP compares a picture with
@@ -119,8 +119,8 @@ class Grammar:
         plural, sentence = False, []
         for symbol, choice in choices.items():
             word = self.words[symbol][choice]
-            if word in NUMERALS:
-                plural = word != "one"
+            if number := _numeral(word):
+                plural = number != "one"
             sentence.append(forms(word)[-plural])  # the last form is the plural, if there are two
         return " ".join(word for word in sentence if word)
 
@@ -176,17 +176,23 @@ class Grammar:
             slot: Slot = {}, {}
             for choice, word in enumerate(self.words[symbol]):
                 for plural in (False, True):
-                    slot[plural][tuple(forms(word)[-plural].split())] = choice, (word != "one" if word in NUMERALS else plural)
+                    slot[plural][tuple(forms(word)[-plural].split())] = choice, (number != "one" if (number := _numeral(word)) else plural)
             slots.append(slot)
         return slots
+
+
+def _numeral(word: str) -> str:
+    """The numeral that a word is or ends in, as "with two" does; "" if it does not."""
+    last = word.rpartition(" ")[2]
+    return last if last in NUMERALS else ""
 
 
 def load(path: str | Path = "base", nouns: Sequence[str] | None = None) -> Grammar:
     r"""Read a grammar file.
 
     Args:
-        path: a file, or "smoke" (24 states), "base" (480), "large" (4,320), "full" (every axis that the world draws),
-            "names" (the object axis alone: plain class names).
+        path: a file, or "smoke" (24 states), "base" and "photos" (480), "large" (4,320), "full" (every axis that the world draws),
+            "paper" (the axes of a clone at paper scale), "names" (the object axis alone: plain class names).
         nouns: words that take the place of the file's rule for Noun, each 'word' or 'singular/plural'; a slash that is
             part of a word is written \/.
 
@@ -236,8 +242,8 @@ def _build(text: str, name: str, where: str, nouns: Sequence[str] | None) -> Gra
 
 
 def for_scale(scale: str, path: str = "") -> Grammar:
-    """The grammar at `path`, or if that is empty the scale's own: 24 states at "smoke", else the paper's 480."""
-    return load(path or ("smoke" if choose("scale", scale, SCALES) == "smoke" else "base"))
+    """The grammar at `path`, or if that is empty the scale's own: 24 states at "smoke", else the paper's 480; "photos" at "paper"."""
+    return load(path or {"smoke": "smoke", "tiny": "base", "paper": "photos"}[choose("scale", scale, SCALES)])
 
 
 def grid(shape: Sequence[int]) -> Grammar:

@@ -1,7 +1,7 @@
 """Reward landscapes: the reward of every state, perfect or as perceived, and how hard it is to climb."""
 
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,22 +34,44 @@ def perfect(grammar: Grammar, target: Encoding, reward: int | Reward = 1, readin
     return np.array([number_at(grammar, s, lambda s: function(grammar.decode(grammar.encoding(s)), wanted)) for s in states])
 
 
+def seen(percepts: Sequence, grammar: Grammar, flagged: Container[tuple[str, int]], seed: int) -> np.ndarray:
+    """What is perceived in every state's image, int (states, axes).
+
+    An image that its model flagged (a safety checker blackened it, or it is of one colour) shows nothing: -1 on every axis, a word
+    that agrees with none, and a cosine of 0.
+
+    Args:
+        percepts: of `Clip.perceive`, one per state.
+        flagged: of the model, see `cache.TextToImage`.
+        seed: of all images.
+    """
+    found = np.array([percept.encoding for percept in percepts])
+    found[[(sentence, seed) in flagged for sentence in grammar.sentences]] = -1
+    return found
+
+
+def shown(grammar: Grammar, encoding: Encoding) -> dict[str, str]:
+    """The words of what was `seen` in an image; "" on every axis where it shows nothing."""
+    return grammar.decode(encoding) if min(encoding) >= 0 else dict.fromkeys(grammar.axes, "")
+
+
 def perceived(grammar: Grammar, seen: Sequence[Encoding], embeddings: np.ndarray, target: Encoding,
               target_embedding: np.ndarray, reading: Reading = DEFAULT) -> dict[int, np.ndarray]:  # fmt: skip
     """The three reward landscapes of one target as the agent gets them, through the models' eyes.
 
     Args:
-        seen: what was perceived in every state's image, (states,) encodings in index order.
+        seen: what was perceived in every state's image, (states,) encodings in index order; see `seen`.
         embeddings: CLIP embeddings of the states' images, (states, d).
         target: the input's perceived encoding; `target_embedding`, (d,), its CLIP embedding.
 
     Returns:
         {1: multi-semantic, 2: partial-semantic, 3: CLIP}, each float64 (states,), with the reading's C_s and offset.
     """
-    words, wanted = [grammar.decode(e) for e in seen], grammar.decode(target)
+    words, wanted = [shown(grammar, e) for e in seen], grammar.decode(target)
     functions = {number: rewards.semantic(number, grammar.axes, reading) for number in rewards.SEMANTIC}
     found = {number: np.array([function(w, wanted) for w in words]) for number, function in functions.items()}
-    similar = np.array([rewards.clip_similarity(e, target_embedding) for e in embeddings])
+    pairs = zip(seen, embeddings, strict=True)
+    similar = np.array([rewards.clip_similarity(e, target_embedding) if min(s) >= 0 else 0.0 for s, e in pairs])
     return found | {3: similar + rewards.offset(3, grammar.axes, reading)}
 
 
@@ -108,6 +130,7 @@ def load(
         raise ValueError(f"{path} holds embeddings that are not finite{again}")
     if inputs:
         chosen = [grammar.index(e) for e in grammar.spread(integer("inputs", inputs), np.random.default_rng(0))]
+        chosen = [state for state in chosen if seen[1 - draw, state].min() >= 0]  # a flagged picture is nobody's input
         names, wanted = [f"{i}: {state}" for i, state in enumerate(chosen)], embeddings[1 - draw, chosen]
         targets = [tuple(words) for words in seen[1 - draw, chosen].tolist()]
     seen, embeddings = seen[draw], embeddings[draw]

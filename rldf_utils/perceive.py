@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from rldf_utils import results
 from rldf_utils.grammar import READ_STATES, Encoding, Grammar
+from rldf_utils.inputs import inputs, sentences  # noqa: F401  notebooks take both from here
 from rldf_utils.models import content, located, recipe
 from rldf_utils.results import setting
 
@@ -318,8 +319,8 @@ class Captioner:
         out = []
         for start in range(0, len(images), self.batch):
             part = [Image.fromarray(image) for image in images[start : start + self.batch]]
-            inputs = self.processor(images=part + part[-1:] * (self.batch - len(part)), return_tensors="pt")
-            ids = self.model.generate(**inputs.to(self.device, self.model.dtype), max_new_tokens=31, do_sample=False)
+            ready = self.processor(images=part + part[-1:] * (self.batch - len(part)), return_tensors="pt")
+            ids = self.model.generate(**ready.to(self.device, self.model.dtype), max_new_tokens=31, do_sample=False)
             texts = self.processor.batch_decode(ids[: len(part)], skip_special_tokens=True)
             out += [text.strip().replace(" - ", "-") for text in texts]  # "light-skinned" is three tokens
         return out

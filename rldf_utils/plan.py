@@ -16,8 +16,11 @@ from rldf_utils.results import LEGAL, choose, number
 from rldf_utils.tiny import world  # its rules on what a picture can show stand in for common sense
 
 BALANCED = ("Frequency", "Density", "Scene")  #: context axes, whose words stand equally often in both kinds of clone
-AS_REAL = ("Weather", "Time", "Verb", "Age", "Tone", "Gender")  #: of a context clone: as often as the real set shows them
-HIDING = ("Density", "Style", "Verb")  #: whose words decide which other axes show
+#: of a context clone: as often as the real set shows them
+AS_REAL = ("Weather", "Time", "Verb", "Age", "Tone", "Race", "Emotion", "Gender")
+HIDING = ("Density", "Style", "Verb")  #: whose words decide which other axes show; so does Scene where `INDOORS` are
+OF_PEOPLE = ("Race", "Emotion")  #: axes of people that the small world lacks
+INDOORS = {"a living room", "an office", "a studio"}  #: places without weather, of the grammar "paper"
 
 
 @dataclass(frozen=True)
@@ -102,12 +105,17 @@ def sentences(grammar: Grammar, noun: str, n: int, rng: np.random.Generator, wan
         how: `dealt` or `drawn`.
     """
     names, words = list(grammar.axes), grammar.axes
-    plain = [words[a].index(world.DEFAULTS[a]) if world.DEFAULTS.get(a) in words[a] else 0 for a in names]
+    usual = {a: "" if "" in words[a] else world.DEFAULTS.get(a) for a in names}
+    plain = [words[a].index(usual[a]) if usual[a] in words[a] else 0 for a in names]
     codes = np.tile(np.array(plain), (n, 1))
     codes[:, names.index("Noun")] = words["Noun"].index(noun)
-    for axis in [a for a in HIDING if a in names] + [a for a in names if a not in (*HIDING, "Noun")]:
+    first = _hiding(grammar)
+    for axis in first + [a for a in names if a not in (*first, "Noun")]:
         k, share = names.index(axis), np.array(wanted.get(axis, np.ones(len(words[axis]))), float)
-        keeps = [axis not in HIDING or "Noun" in world.visible({"Noun": noun, axis: word}) for word in words[axis]]
+        keeps = np.array([axis not in HIDING or "Noun" in visible({"Noun": noun, axis: word}) for word in words[axis]])
+        if axis == "Gender":
+            keeps = np.array([word != "" for word in words[axis]])  # somebody is there
+            share = share if (share * keeps).any() else keeps * 1.0
         rows = np.flatnonzero(shown(codes, grammar, axis))
         codes[rows, k] = how(share * keeps if (share * keeps).any() else share, len(rows), rng)
     return codes
@@ -116,16 +124,44 @@ def sentences(grammar: Grammar, noun: str, n: int, rng: np.random.Generator, wan
 def shown(codes: np.ndarray, grammar: Grammar, axis: str) -> np.ndarray:
     """In which sentences, (n, axes), an axis shows: bool (n,)."""
     names = list(grammar.axes)
-    columns = [names.index(a) for a in (*HIDING, "Noun") if a in names]
+    columns = [names.index(a) for a in (*_hiding(grammar), "Noun") if a in names]
     key = np.ravel_multi_index(tuple(codes[:, columns].T), [grammar.shape[k] for k in columns])
     _, first, place = np.unique(key, return_index=True, return_inverse=True)
     some = [{names[k]: grammar.axes[names[k]][codes[row, k]] for k in columns} for row in first]
-    return np.array([axis in world.visible(semantics) for semantics in some], bool)[place]
+    return np.array([axis in visible(semantics) for semantics in some], bool)[place]
 
 
 def contradicts(semantics: Mapping[str, str]) -> set[str]:
     """The axes whose words a sentence says, though no picture of it can show them."""
-    return {axis for axis in set(semantics) - world.visible(semantics) if semantics[axis] != world.DEFAULTS.get(axis)}
+    return {axis for axis in set(semantics) - visible(semantics) if semantics[axis] not in ("", world.DEFAULTS.get(axis))}
+
+
+def visible(semantics: Mapping[str, str]) -> set[str]:
+    """The axes that can be read off a picture of these semantics: `world.visible`, and those that the small world lacks.
+
+    Nobody, "no" or "", has no race and no emotion; indoors is no weather.
+    """
+    nobody = semantics.get("Density", "no") in ("no", "")
+    found = world.visible({**semantics, "Density": "no"} if nobody else semantics) | {"City", *OF_PEOPLE}
+    return found - (set(OF_PEOPLE) if nobody else set()) - ({"Weather"} if semantics.get("Scene") in INDOORS else set())
+
+
+def _hiding(grammar: Grammar) -> list[str]:
+    """`HIDING`, and Scene where a grammar has places indoors."""
+    also = ["Scene"] if INDOORS & set(grammar.axes.get("Scene", ())) else []
+    return [axis for axis in HIDING if axis in grammar.axes] + also
+
+
+def vocabulary(scale: str, nouns: list[str]) -> Grammar:
+    """The grammar of a scale's clones, of these nouns, 'dog/dogs' or 'dog'."""
+    return grammars.load("paper" if scale == "paper" else "full", nouns)
+
+
+def reading(grammar: Grammar, noun: str) -> Grammar:
+    """A grammar of the axes of `BALANCED` for one noun, 'dog/dogs', whose words CLIP tells apart: those of another in their order."""
+    scenes = " | ".join(f"'{word}'" for word in grammar.axes["Scene"])
+    rules = [line if not line.startswith("Scene ->") else f"Scene -> {scenes}" for line in grammars.load("large").text.splitlines()]
+    return grammars.from_text("\n".join(rules), "large", [noun])
 
 
 def plain_names(scale: str, nouns: list[str]) -> Grammar:

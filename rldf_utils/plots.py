@@ -196,9 +196,9 @@ def name_states(ax: plt.Axes, grammar: Grammar, cell: tuple[float, float] = (1, 
 
 
 def confusion(ax: plt.Axes, truth: np.ndarray, seen: np.ndarray, words: Sequence[str]) -> plt.Axes:
-    """Confusion matrix in percent of each row (what was asked for); `truth` and `seen` are word numbers, (n,)."""
+    """Confusion matrix in percent of each row (what was asked for); `truth` and `seen` are word numbers, (n,); -1: nothing is seen."""
     counts = np.zeros((len(words), len(words)))
-    np.add.at(counts, (truth, seen), 1)
+    np.add.at(counts, (truth[seen >= 0], seen[seen >= 0]), 1)
     percent = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     ax.imshow(percent, cmap="Blues", vmin=0, vmax=100)
     for (i, j), value in np.ndenumerate(percent):

@@ -198,9 +198,9 @@ def _processor() -> str:
 def setting(name: str, default: str = "") -> str:
     """What the environment's RLDF_<name> says, else the default: the settings of paper scale that are no notebook's parameter.
 
-    MODEL (of notebooks without that parameter), VAE, CLIP, CAPTIONER: a folder, or "owner/name@revision". INCEPTION: a file. STEPS,
-    GUIDANCE, SIZE, BATCH, DTYPE, CHECKER: of the diffusion model, see `generate.text_to_image`. DEVICE: see `device`. SHARE: see
-    `plan.sizes`.
+    MODEL (of notebooks without that parameter), VAE, CLIP, CAPTIONER, DETECTOR: a folder, or "owner/name@revision". INCEPTION: a
+    file. INPUTS: a folder of photographs. STEPS, GUIDANCE, SIZE, BATCH, DTYPE, CHECKER: of the diffusion model, see
+    `generate.text_to_image`. DEVICE: see `device`. SHARE: see `plan.sizes`. EFFORT: see `effort`.
     """
     return os.environ.get(f"RLDF_{name}") or default
 
@@ -215,6 +215,11 @@ def number(name: str, default: float) -> float:
     except ValueError:
         pass
     raise ValueError(f"RLDF_{name}={text} is not legal; give {'an integer' if isinstance(default, int) else 'a number'} above 0")
+
+
+def effort(scale: str) -> str:
+    """The scale whose counts are taken: its own; at paper scale RLDF_EFFORT=smoke or =tiny makes a rehearsal with that scale's."""
+    return choose("RLDF_EFFORT", setting("EFFORT", scale), SCALES) if scale == "paper" else scale
 
 
 @lru_cache

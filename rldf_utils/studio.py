@@ -69,8 +69,10 @@ class Studio:
         states = around(states, lambda state: successors(np.array([state]), self.grammar.shape)[0], self.seen, full)
         prompts = [self.grammar.surface(self.grammar.encoding(state)) for state in states]
         embeddings = self.clip.embed_images(self.model(prompts, [self.seed] * len(states)))
-        percepts = self.clip.read(embeddings, self.grammar)
-        self.seen |= {s: (p.encoding, e) for s, p, e in zip(states, percepts, embeddings, strict=True)}
+        percepts, flagged = self.clip.read(embeddings, self.grammar), getattr(self.model, "flagged", {})
+        for state, prompt, percept, embedding in zip(states, prompts, percepts, embeddings, strict=True):
+            blank = (prompt, self.seed) in flagged  # shows nothing, see `landscape.seen`
+            self.seen[state] = (-1,) * len(self.grammar.shape) if blank else percept.encoding, embedding
 
 
 def lazily(studio: Studio, targets: Sequence[tuple[Encoding, np.ndarray]], methods: Mapping[str, dict], seeds: Sequence[int],

@@ -3,14 +3,15 @@
 import hashlib
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
 
 from rldf_utils import clone, folders, generate, imagenet, plan
-from rldf_utils import grammar as grammars
 
+ROOT = Path(__file__).resolve().parent.parent
 OTHERS = [f"n9{i:07d}" for i in range(100)]  #: class ids that are none of the hundred
 
 
@@ -75,7 +76,7 @@ def clones(folder: Path, classes: pd.DataFrame, counts: dict[str, int], size: in
 
     Of the context clone one training picture per class is black, and flagged.
     """
-    full, model = grammars.load("full", imagenet.classes("paper")["noun"]), generate.Null(size, 8)
+    full, model = plan.vocabulary("paper", imagenet.classes("paper")["noun"]), generate.Null(size, 8)
     for number, name in enumerate(("context", "sampled", "plain")):
         table = classes.assign(noun=classes["noun"].str.split("/").str[0])
         rows = clone.plan(table, full, counts, model.recipe, number, draw=plan.sentences)
@@ -88,3 +89,14 @@ def clones(folder: Path, classes: pd.DataFrame, counts: dict[str, int], size: in
             folders.save(made, folder / name)
         clone.record(made, folder / f"manifest_{name}.parquet")
     return folder
+
+
+def executed(name: str, **parameters) -> dict:
+    """The names of a notebook after all its cells ran, in this process."""
+    space = {"__name__": "__main__"}
+    for number, cell in enumerate(nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells):
+        if cell.cell_type == "code":
+            exec(compile(cell.source, f"{name}[{number}]", "exec"), space)
+        if "parameters" in cell.metadata.get("tags", []):
+            space.update(parameters)
+    return space

@@ -20,7 +20,16 @@ from open_clip.model import CLIP
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers import models as kinds
-from transformers import Blip2Config, Blip2ForConditionalGeneration, CLIPConfig, CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+from transformers import (
+    Blip2Config,
+    Blip2ForConditionalGeneration,
+    CLIPConfig,
+    CLIPTextConfig,
+    CLIPTextModel,
+    OwlViTConfig,
+    OwlViTForObjectDetection,
+    PreTrainedTokenizerFast,
+)
 
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 UNET = {
@@ -263,6 +272,22 @@ def blip_2(out: Path) -> Path:
     token = {"content": "<image>", "lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
     processor = {"image_token": token | {"__type": "AddedToken"}, "num_query_tokens": 8, "processor_class": "Blip2Processor"}
     put(out / "processor_config.json", processor)
+    return out
+
+
+def owl_vit(out: Path) -> Path:
+    """google/owlvit-base-patch32 with the processor files of its repository. Its boxes lie anywhere."""
+    torch.manual_seed(0)
+    small = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+    config = OwlViTConfig(text_config=small | {"max_position_embeddings": 16, "vocab_size": 49408},
+                          vision_config=small | {"image_size": 96, "patch_size": 32}, projection_dim=64)  # fmt: skip
+    lively(OwlViTForObjectDetection(config)).save_pretrained(out)
+    tokenizer(out, "!")
+    names = json.loads((out / "tokenizer_config.json").read_text())
+    put(out / "tokenizer_config.json", names | {"model_max_length": 16, "pad_token": "!", "processor_class": "OwlViTProcessor"})
+    put(out / "preprocessor_config.json", EXTRACTOR | {
+        "crop_size": 96, "do_center_crop": False, "feature_extractor_type": "OwlViTFeatureExtractor", "size": [96, 96],
+    })  # fmt: skip
     return out
 
 

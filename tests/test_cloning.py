@@ -125,7 +125,7 @@ def test_looks_are_counted_where_there_are_faces():
 
 def test_the_judge_sees_in_renders_what_their_sentences_say(clip):
     words = sentences(400)
-    seen = cloning.seen("tiny", {"": cloning.renders(words)}, {}, clip)
+    seen = cloning.seen("tiny", {"": cloning.renders(words)}, {}, clip, FULL)
     for axis in AXES:
         there = [axis in world.visible(row) for row in words.to_dict("records")]
         assert (seen[axis] == words[axis])[there].mean() > 0.8, axis
@@ -134,13 +134,13 @@ def test_the_judge_sees_in_renders_what_their_sentences_say(clip):
 def test_pictures_of_any_size_are_seen_as_one_s_own_folder_has_them(clip):
     image = cloning.renders(sentences(1))[0]
     large = image.repeat(5, 0).repeat(5, 1)
-    seen = cloning.seen("tiny", {"a": [image, large], "b": [np.pad(large, ((0, 0), (100, 100), (0, 0)))]}, {}, clip)
+    seen = cloning.seen("tiny", {"a": [image, large], "b": [np.pad(large, ((0, 0), (100, 100), (0, 0)))]}, {}, clip, FULL)
     assert len(seen) == 3 and (seen["Noun"] == "dog").all()
 
 
 def test_at_paper_scale_clip_sees_number_people_and_place(clip):
     words = pd.DataFrame([FULL.decode(FULL.parse(f"a photo of one dog and no people in a {s}")) for s in ("farm", "street", "park")])
-    seen = cloning.seen("paper", {"d": cloning.renders(words)}, {"d": "dog/dogs"}, clip)
+    seen = cloning.seen("paper", {"d": cloning.renders(words)}, {"d": "dog/dogs"}, clip, FULL)
     assert list(seen) == ["Frequency", "Noun", "Density", "Scene"] or list(seen) == ["Frequency", "Density", "Scene"]
     assert seen["Scene"].tolist() == ["a farm", "a street", "a park"] and set(seen["Density"]) == {"no"}
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections import Counter, deque
+from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -16,6 +17,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 from rldf_utils import grammar, rewards
+from rldf_utils import landscape as landscapes
 from rldf_utils.env import RLDFEnv, around, distances, successors, transition_table
 from rldf_utils.grammar import GrammarError
 from rldf_utils.landscape import ascent, optima, perceived, perfect, roughness
@@ -391,6 +393,20 @@ def test_roughness_by_hand():
     assert got["target_basin"] == 2 / 7 and got["largest_basin"] == 2 / 7
     ranks, near = np.array([6, 2, 4.5, 4.5, 2, 2, 7]), np.arange(7.0)  # Spearman is Pearson on mid-ranks
     assert got["rank_correlation"] == pytest.approx(np.corrcoef(ranks, near)[0, 1], abs=1e-12)
+
+
+def test_a_flagged_picture_shows_nothing_in_a_landscape():
+    small = grammar.load("smoke")
+    states = list(small.states())
+    percepts = [SimpleNamespace(encoding=state) for state in states]  # CLIP reads every sentence into its picture
+    flagged = {(small.surface(states[5]), 7): "blackened", (small.surface(states[6]), 8): "of another draw"}
+    seen = landscapes.seen(percepts, small, flagged, 7)
+    assert (seen[5] == -1).all() and np.array_equal(np.delete(seen, 5, 0), np.delete(np.array(states), 5, 0))
+    assert landscapes.shown(small, seen[5]) == dict.fromkeys(small.axes, "")
+    embeddings = np.eye(len(states))
+    found = perceived(small, [tuple(s) for s in seen], embeddings, states[5], embeddings[5], PRINTED)
+    assert found[1].argmax() != 5 and found[1][5] == -1, "no element matches, nor does the scene"
+    assert found[2][5] == -1 and found[3][5] == 0
 
 
 def test_distance_as_a_landscape_is_one_hill():

@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import standins
 
 from rldf_utils import classify, distances, fid, imagenet, perceive, results, transfer
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +34,10 @@ def paper(tmp_path_factory, classes):
         yield place
 
 
-def executed(name: str, **parameters) -> dict:
-    """The names of a notebook after all its cells ran, in this process."""
-    space = {"__name__": "__main__"}
-    for number, cell in enumerate(nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells):
-        if cell.cell_type == "code":
-            exec(compile(cell.source, f"{name}[{number}]", "exec"), space)
-        if "parameters" in cell.metadata.get("tags", []):
-            space.update(parameters)
-    return space
-
-
 @pytest.mark.filterwarnings("ignore::rldf_utils.fid.FewImages")
 def test_notebook_8_takes_the_sets_as_they_unpack_and_the_clone_s_classes_alone(paper, classes):
     with pytest.warns(UserWarning, match=r"imagenet-r holds 1 files that are not taken for images: README.txt"):
-        found = executed("08_fid_kid_imagenet_variants", SCALE="paper")
+        found = standins.executed("08_fid_kid_imagenet_variants", SCALE="paper")
     files, ids = found["files"], set(classes["class_id"])
     assert {name: len(part) for name, part in files.items()} == {
         "context clone": 44, "sampled sentences": 48, "plain names": 48, "IN": 24, "Sketch": 16, "Im-R": 110, "Im-A": 110, "Im-O": 110,
@@ -68,7 +54,7 @@ def test_notebook_8_takes_the_sets_as_they_unpack_and_the_clone_s_classes_alone(
 
 
 def test_notebook_7_cuts_all_sets_to_the_real_one_and_keeps_its_trainings(paper, monkeypatch):
-    first = executed("07_resnet18_classification", SCALE="paper", SEEDS=2)
+    first = standins.executed("07_resnet18_classification", SCALE="paper", SEEDS=2)
     assert first["n"] == 24 and {kind: len(labels) for kind, (_, labels) in first["sets"].items()} == dict.fromkeys(
         ("context", "sampled", "plain", "real", "wrong"), 24
     ) | {"steps": 48, "epochs": 48}
@@ -79,7 +65,7 @@ def test_notebook_7_cuts_all_sets_to_the_real_one_and_keeps_its_trainings(paper,
     assert len(list((paper / "cache" / "trainings").glob("*.npz"))) == 2 * len(first["sets"])
     monkeypatch.setattr(classify, "train", None)
     monkeypatch.setattr(fid, "features", None)
-    again = executed("07_resnet18_classification", SCALE="paper", SEEDS=2)
+    again = standins.executed("07_resnet18_classification", SCALE="paper", SEEDS=2)
     assert again["metrics"] == first["metrics"]
 
 

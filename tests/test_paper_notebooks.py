@@ -1,52 +1,80 @@
-"""Notebooks that draw, at SCALE=paper and offline, on stand-ins of its models: nothing is edited, settings make them small."""
+"""Notebooks at SCALE=paper and offline, on stand-ins of its models: nothing is edited, settings make them small.
+
+Notebooks 7 and 8 are in test_paper_data.py. A1 is of the small world at every scale: it trains its models.
+"""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import papermill
 import pytest
-import standins_models as standins
+import standins
+import standins_models as models
 from PIL import Image
+
+from rldf_utils import cache, fid, imagenet, results, transfer
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
 def paper(tmp_path_factory):
-    """A function: the metrics and the printed text of a notebook that ran at paper scale."""
+    """A machine for paper scale, small; notebook 2 has run there."""
     folder = tmp_path_factory.mktemp("paper")
     settings = {"RESULTS": folder / "results", "CACHE": folder / "cache", "DEVICE": "cpu", "STEPS": 1, "SIZE": 64, "SHARE": 0.002}
-    settings |= {"MODEL": standins.stable_diffusion(folder / "sd"), "VAE": standins.vae(folder / "vae")}
-    settings |= {"CLIP": standins.clip(folder / "clip")}
-    rng = np.random.default_rng(0)
+    settings |= {"MODEL": models.stable_diffusion(folder / "sd"), "VAE": models.vae(folder / "vae"), "EFFORT": "smoke"}
+    settings |= {"CLIP": models.clip(folder / "clip"), "CAPTIONER": models.blip_2(folder / "blip")}
+    settings |= {"INCEPTION": folder / "inception-2015-12-05.pt"}
     for place in (folder / "own" / "cats", folder / "own" / "dogs"):
         place.mkdir(parents=True)
         for i in range(4):
-            Image.fromarray(rng.integers(0, 256, (60, 80, 3), np.uint8)).save(place / f"{i}.jpg")
-
-    def run(name: str, **parameters) -> tuple[dict, str]:
-        parameters = {key: str(folder / "own") if value == "own" else value for key, value in parameters.items()} | {"SCALE": "paper"}
-        paths = str(ROOT / "notebooks" / f"{name}.ipynb"), str(folder / f"{name}.ipynb")
-        executed = papermill.execute_notebook(*paths, parameters, kernel_name="python3", progress_bar=False, start_timeout=600)
-        said = "".join(o.get("text", "") for cell in executed.cells if cell.cell_type == "code" for o in cell.outputs)
-        (metrics,) = (folder / "results" / "paper" / name).rglob("metrics.json")
-        return json.loads(metrics.read_text()), said
-
+            pixels = np.random.default_rng(i).integers(0, 256, (60, 80, 3), np.uint8)
+            Image.fromarray(pixels).save(place / f"{i}.jpg")
     with pytest.MonkeyPatch.context() as patch:
         for key, value in settings.items():
             patch.setenv(f"RLDF_{key}", str(value))
         patch.setenv("HF_HUB_OFFLINE", "1")
-        patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
-        yield run
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setattr(fid, "INCEPTION", standins.inception(settings["INCEPTION"]))
+        patch.setattr(results, "RESULTS", folder / "results")
+        patch.setattr(results, "_noted", {})
+        patch.setattr(cache.Cache.__init__, "__defaults__", (folder / "cache",))
+        for module in (fid, imagenet, transfer):
+            patch.setattr(module, "CACHE", folder / "cache")
+        results.device.cache_clear()
+        standins.executed("02_environment_design", SCALE="paper", GRAMMAR="smoke")
+        yield folder
+        results.device.cache_clear()
+
+
+def record(folder: Path, name: str) -> dict:
+    (path,) = (folder / "results" / "paper" / name).rglob("metrics.json")
+    return json.loads(path.read_text())
+
+
+def test_notebook_2_looks_for_photographs(paper):
+    found = record(paper, "02_environment_design")
+    assert found["notes"]["drawn with"].endswith("cpu, float32") and found["parameters"]["SCALE"] == "paper"
+    with np.load(paper / "results" / "paper" / "02_environment_design" / "landscape.npz") as file:
+        assert file["inputs"].tolist() == ["chelsea", "coffee", "camera", "rocket", "astronaut"]
+
+
+def test_notebook_6_clones_pictures_of_one_s_own_without_imagenet(paper):
+    paths = str(ROOT / "notebooks" / "06_imagenet100_cloning.ipynb"), str(paper / "executed.ipynb")
+    parameters = {"SCALE": "paper", "MODEL": "null", "INPUT": str(paper / "own")}
+    executed = papermill.execute_notebook(*paths, parameters, kernel_name="python3", progress_bar=False, start_timeout=600)
+    said = "".join(o.get("text", "") for cell in executed.cells if cell.cell_type == "code" for o in cell.outputs)
+    found = record(paper, "06_imagenet100_cloning")
+    assert "device: cpu" in said and found["metrics"]["classes_found"] == [0, 0]
+    assert "not testable here" in found["metrics"]["verdicts"]["three pictures tell what a class shows"]
 
 
 @pytest.mark.parametrize(("name", "parameters"), [
-    ("02_environment_design", {"GRAMMAR": "smoke"}), ("04_image_search", {"GRAMMAR": "smoke", "STEPS": 30}),
-    ("06_imagenet100_cloning", {"MODEL": "null", "INPUT": "own"})])  # fmt: skip
-def test_a_notebook_that_draws_runs_at_paper_scale(name, parameters, paper):
-    record, said = paper(name, **parameters)
-    assert "device: cpu" in said and record["parameters"]["SCALE"] == "paper"
-    if parameters.get("MODEL") != "null":
-        assert record["notes"]["drawn with"].endswith("cpu, float32") and "'checker': True" in said
+    ("01_grammar_encoding", {"GRAMMAR": "smoke"}), ("03_agent_training_sweeps", {"STEPS": 20}),
+    ("04_image_search", {"GRAMMAR": "smoke"}), ("05_noisy_diffusion_gradient", {}), ("09_control", {}),
+    ("A2_agent_claims", {"STEPS": 20}), ("A3_search_at_equal_cost", {"BUDGET": 8}), ("A4_captions_and_encodings", {"DRAWS": 2}),
+    ("A5_ablation_and_memorisation", {}), ("10_claims_ledger", {})])  # fmt: skip
+def test_a_notebook_runs_at_paper_scale(name, parameters, paper):
+    standins.executed(name, SCALE="paper", **parameters)
+    assert record(paper, name)["parameters"]["SCALE"] == "paper"

@@ -156,3 +156,45 @@ def test_a_share_of_paper_scale_is_a_rehearsal(monkeypatch):
     monkeypatch.setenv("RLDF_SHARE", "0.002")
     assert plan.sizes("paper").made == {"train": 3, "val": 2, "test": 2} and plan.sizes("paper").looked == 3
     assert plan.sizes("tiny") == plan.SIZES["tiny"]
+
+
+# The grammar of a clone at paper scale.
+
+
+def test_at_paper_scale_nobody_has_no_words_and_people_have_some_and_no_weather_is_indoors():
+    words = plan.vocabulary("paper", ["dog/dogs", "oven/ovens"])
+    codes = np.concatenate([plan.sentences(words, noun, 200, rng(), plan.shares("all", words)) for noun in ("dog", "oven")])
+    told = [words.decode(tuple(row)) for row in codes.tolist()]
+    looks = [forms for axis in ("Age", "Race", "Emotion", "Gender") for forms in words.words[axis]]
+    people = {word for forms in looks for word in forms.split("/")} - {"", "white"} | {"with"}
+    for row, code in zip(told, codes.tolist(), strict=True):
+        sentence = words.surface(tuple(code))
+        assert words.parse(sentence) == tuple(code) and not plan.contradicts(row), sentence
+        if row["Density"]:
+            assert row["Gender"], sentence
+        else:
+            assert not people & set(sentence.split()) and " no " not in sentence, sentence
+        assert not (row["Scene"] in plan.INDOORS and row["Weather"]), sentence
+    assert plan.INDOORS <= set(words.axes["Scene"]) and sum("photo" in row["Style"] for row in told) > 0.7 * len(told)
+    for axis in words.axes:
+        shows = [row[axis] for row in told if axis in plan.visible(row)]
+        assert set(shows) == set(words.axes[axis]) - ({""} if axis == "Gender" else set()), axis
+
+
+def test_numbers_agree_in_the_grammar_of_paper_scale():
+    words = plan.vocabulary("paper", ["dog/dogs"])
+    plain = words.decode((0,) * len(words.axes))
+    assert words.surface(words.encode(plain)) == "a photo of one dog in a forest"
+    crowd = plain | {"Frequency": "two", "Density": "with one", "Age": "old", "Race": "Asian", "Emotion": "smiling", "Gender": "woman"}
+    crowd |= {"City": "in Tokyo", "Weather": "in the rain", "Time": "at night"}
+    woman = "a photo of two dogs with one old Asian smiling woman in a forest in Tokyo in the rain at night"
+    assert words.surface(words.encode(crowd)) == woman
+    many = words.surface(words.encode(crowd | {"Density": "with many"}))
+    assert "with many old Asian smiling women" in many
+
+
+def test_what_clip_reads_has_the_words_of_the_plan_in_their_order():
+    words = plan.vocabulary("paper", ["dog/dogs"])
+    read = plan.reading(words, "dog/dogs")
+    assert read.axes["Scene"] == words.axes["Scene"] and [len(read.axes[axis]) for axis in read.axes] == [4, 4, 9]
+    assert plan.reading(FULL, "dog/dogs").axes == grammar.load("large", ["dog/dogs"]).axes

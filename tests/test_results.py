@@ -257,3 +257,13 @@ def test_nobody_else_chooses_a_device():
     """`results.device` knows what paper scale needs; modules that train the tiny models have their own."""
     asking = [path.name for path in (ROOT / "rldf_utils").glob("*.py") if "cuda.is_available()" in path.read_text()]
     assert set(asking) <= {"results.py", "generate.py"}
+
+
+def test_a_rehearsal_takes_another_scale_s_counts_at_paper_scale_alone(monkeypatch):
+    monkeypatch.delenv("RLDF_EFFORT", raising=False)
+    assert [results.effort(scale) for scale in results.SCALES] == list(results.SCALES)
+    monkeypatch.setenv("RLDF_EFFORT", "smoke")
+    assert [results.effort(scale) for scale in results.SCALES] == ["smoke", "tiny", "smoke"]
+    monkeypatch.setenv("RLDF_EFFORT", "little")
+    with pytest.raises(ValueError, match="RLDF_EFFORT = 'little' is not known; choose one of 'smoke', 'tiny', 'paper'"):
+        results.effort("paper")
