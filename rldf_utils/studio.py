@@ -24,12 +24,15 @@ class Studio:
     def __init__(self, model: TextToImage, clip: Clip, grammar: Grammar, seed: int):
         self.model, self.clip, self.grammar, self.seed = model, clip, grammar, seed
         self.seen: dict[int, tuple[Encoding, np.ndarray]] = {}  #: state -> what CLIP sees in it, and its embedding
+        self._ahead: dict[int, tuple[Encoding, np.ndarray]] = {}  # the same of states that no race has looked at yet
         self._changed, self._wanted, self._waiting, self._racing = threading.Condition(), set(), 0, 0
         self._failed = False
 
     def look(self, state: int) -> tuple[Encoding, np.ndarray]:
         """What is seen in a state's picture; only for use within a race of `run`."""
         with self._changed:
+            if state in self._ahead:
+                self.seen[state] = self._ahead.pop(state)
             if state not in self.seen:
                 self._wanted.add(state)
                 self._waiting += 1
@@ -65,14 +68,17 @@ class Studio:
                     self._changed.notify_all()
 
     def _draw(self, states: list[int]) -> None:
-        full = len(states) + -len(states) % self.model.batch  # where a batch has room, those around are drawn along
-        states = around(states, lambda state: successors(np.array([state]), self.grammar.shape)[0], self.seen, full)
+        wanted, full = len(states), len(states) + -len(states) % self.model.batch  # where a batch has room, those around are drawn along
+        known = self.seen.keys() | self._ahead
+        states = around(states, lambda state: successors(np.array([state]), self.grammar.shape)[0], known, full)
         prompts = [self.grammar.surface(self.grammar.encoding(state)) for state in states]
         embeddings = self.clip.embed_images(self.model(prompts, [self.seed] * len(states)))
         percepts, flagged = self.clip.read(embeddings, self.grammar), getattr(self.model, "flagged", {})
-        for state, prompt, percept, embedding in zip(states, prompts, percepts, embeddings, strict=True):
-            blank = (prompt, self.seed) in flagged  # shows nothing, see `landscape.seen`
-            self.seen[state] = (-1,) * len(self.grammar.shape) if blank else percept.encoding, embedding
+        blank = (-1,) * len(self.grammar.shape)  # a flagged picture shows nothing, see `landscape.seen`
+        looks = [(state, (blank if (prompt, self.seed) in flagged else percept.encoding, embedding))
+                 for state, prompt, percept, embedding in zip(states, prompts, percepts, embeddings, strict=True)]  # fmt: skip
+        self.seen.update(looks[:wanted])
+        self._ahead.update(looks[wanted:])
 
 
 def lazily(studio: Studio, targets: Sequence[tuple[Encoding, np.ndarray]], methods: Mapping[str, dict], seeds: Sequence[int],
