@@ -254,9 +254,9 @@ def counts(table: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def says(table: pd.DataFrame) -> str:
-    """The counts in one line: "100 claims: 40 reproduced, ..."."""
+    """The counts in one line: "100 claims of the paper: reproduced 40, ..."."""
     found = counts(table, "scale").sum(axis=1)
-    return f"{found.sum()} claims of the paper: " + ", ".join(f"{n} {name}" for name, n in found.items())
+    return f"{found.sum()} claims of the paper: " + ", ".join(f"{name} {n}" for name, n in found.items())
 
 
 def status(table: pd.DataFrame) -> str:

@@ -81,8 +81,12 @@ def _title(book: nbformat.NotebookNode) -> tuple[str, str]:
 
 
 def _here(row: pd.Series) -> list[str]:
-    """What was measured, as lines: estimate with interval, n, readings, the paper's number."""
+    """What was measured, as lines: estimate with interval, smallest effect, n, readings, the paper's number. Nothing if ill-posed."""
+    if row["verdict"] == "ill-posed":
+        return []
     lines = [ledger.interval(row)] * bool(ledger.interval(row))
+    if lines and pd.notna(row["smallest"]):
+        lines.append(f"smallest effect {row['smallest']:.3g}".replace("-", "\N{MINUS SIGN}"))
     if pd.notna(row["paper"]):
         lines.append(f"paper: {row['paper']:g}")
     if pd.notna(row["n"]) and pd.notna(row["estimate"]):

@@ -198,3 +198,10 @@ def test_the_last_line_says_what_compare_says_the_counts_and_where_the_page_is(t
     monkeypatch.setattr(page, "save", lambda scale, table: (ROOT / "results" / "tiny" / "index.html", "AGREES with the committed run"))
     assert page.main([]) == 0
     assert capsys.readouterr().out == f"AGREES with the committed run | {ledger.says(table)} | results/tiny/index.html\n"
+
+
+def test_the_smallest_effect_stands_beside_what_was_measured_and_nothing_beside_what_is_ill_posed(table):
+    rows = table.set_index("id")
+    assert "smallest effect 0.1" in page._here(rows.loc["I5-cost"])
+    bad = rows[rows["verdict"] == "ill-posed"]
+    assert bad["estimate"].notna().any() and not any(page._here(row) for _, row in bad.iterrows())
