@@ -111,7 +111,7 @@ def specification_curves(tables: Mapping[Claim, pd.DataFrame], readings: Sequenc
 
 
 def growth(grown: pd.DataFrame) -> plt.Figure:
-    """Steps and calls until the first arrival against the states: medians and the middle half; what drawing without return needs."""
+    """Steps and calls until the first arrival against the states: medians and the middle half; what drawing without replacement needs."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharex=True)
     for (agent, reading), part in grown.groupby(["agent", "reading"]):
         label = agent if agent == "Random" else f"{agent}, {reading}"

@@ -17,14 +17,14 @@ def arrivals(rows: pd.DataFrame, shape: Sequence[int]) -> plt.Figure:
 
     Args:
         rows: reward, estimator, calls (infinite if the target was not seen).
-        shape: words per axis. Drawing without return sees the target within k calls with probability k / states; one axis at
+        shape: words per axis. Drawing without replacement sees the target within k calls with probability k / states; one axis at
             a time needs 1 + the sum of the other words, if rewards 1 and 3 are perfect.
     """
     size, pass_ = np.prod(shape), 1 + sum(n - 1 for n in shape)
     kinds, calls = sorted(rows["reward"].unique()), np.unique(np.geomspace(1, size, 200).astype(int))
     figure, axes = plt.subplots(1, len(kinds), figsize=(3.9 * len(kinds), 3.4), sharey=True)
     for kind, ax in zip(kinds, np.atleast_1d(axes), strict=True):
-        ax.plot(calls, calls / size, color=plots.COLOURS["Random"], lw=1.5, label="random, without return")
+        ax.plot(calls, calls / size, color=plots.COLOURS["Random"], lw=1.5, label="random, without replacement")
         for estimator, part in rows[rows["reward"] == kind].groupby("estimator"):
             share = (part["calls"].to_numpy()[:, None] <= calls).mean(0)
             ax.plot(calls, share, STYLES[estimator], color=plots.COLOURS["nDg"], lw=2, label=f"nDg, {estimator}")
@@ -69,7 +69,7 @@ def signal(ratios: Mapping[int, np.ndarray], needed: pd.DataFrame, chance: float
     Args:
         ratios: reward -> ratio at each distance from 1, (distances,).
         needed: reward, pictures, calls: one row per run; runs that never saw the target count with the most calls.
-        chance: mean calls of random draws without return.
+        chance: mean calls of random draws without replacement.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.4))
     looks = {1: ("o-", "#0072b2"), 2: ("s-", "#e69f00"), 3: ("^-", "#009e73")}
@@ -83,7 +83,7 @@ def signal(ratios: Mapping[int, np.ndarray], needed: pd.DataFrame, chance: float
         mean, error = part.groupby("pictures")["calls"].mean(), 1.96 * part.groupby("pictures")["calls"].sem()
         style, color = looks[kind]
         right.errorbar(mean.index, mean, error, fmt=style, color=color, ms=4, capsize=3, label=f"reward {kind}")
-    right.axhline(chance, color=plots.COLOURS["Random"], lw=1.5, label="random, without return")
+    right.axhline(chance, color=plots.COLOURS["Random"], lw=1.5, label="random, without replacement")
     right.set(xscale="log", xlabel="pictures per state", ylabel="mean calls until the target", ylim=(0, None))
     right.set_xticks(sorted(needed["pictures"].unique()), sorted(needed["pictures"].unique()))
     right.minorticks_off()

@@ -68,7 +68,7 @@ def perfect(grammar: Grammar, number: int, reading: Reading) -> Iterator[np.ndar
 
 def reach(landscapes: Landscapes, goals: Mapping[str, int], shape: Sequence[int], estimators: Sequence[str], seeds: Sequence[int],
           budget: int, reading: Reading) -> tuple[pd.DataFrame, Scores]:  # fmt: skip
-    """Runs until the look at the target, or until stuck, at most 200 iterations; beside them random draws without return.
+    """Runs until the look at the target, or until stuck, at most 200 iterations; beside them random draws without replacement.
 
     Returns:
         `gradient.runs` with the columns estimator, reward, ending; and the scores: seen (within `budget` calls), calls (a run

@@ -351,7 +351,7 @@ def test_every_claim_finds_its_conditions():
     assert scores["start, reward 1"]["axes right"].tolist() == [[1] * 4, [0] * 4]
     assert (scores["found, reward 1"]["axes right"] == 0.5).all()
     random = {m: v[0, 0] for m, v in scores["random"].items()}
-    assert random == {"seen": 6 / 24, "calls": 12.5, "stuck": 0}, "drawing without return, in closed form"
+    assert random == {"seen": 6 / 24, "calls": 12.5, "stuck": 0}, "drawing without replacement, in closed form"
     spsa_runs = runs.query("estimator == 'spsa' and reward == 1")
     assert scores["spsa, reward 1"]["seen"].ravel().tolist() == (spsa_runs["calls"] <= 6).tolist()
     assert set(needed["pictures"]) == {1, 2, 4, 8} and needed["calls"].between(1, 24).all()
