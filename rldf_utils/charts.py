@@ -17,7 +17,7 @@ from rldf_utils.readings import DEFAULT, LEVELS, Reading
 
 
 def learning_curves(rows: Sequence[dict]) -> plt.Figure:
-    """Mean reward per step over blocks of steps, one panel a reward.
+    """Mean reward per step over blocks of steps, one panel per reward.
 
     Args:
         rows: agent, reward, `rewards` (seeds, blocks), and `best`: what `sweep.optimal_return` says.

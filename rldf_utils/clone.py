@@ -60,7 +60,7 @@ def plan(classes: pd.DataFrame, grammar: Grammar, counts: Mapping[str, int], rec
     Args:
         classes: columns class_id and noun (a word of the grammar's Noun axis), one row a class.
         grammar: with no other axis than Noun, all prompts of a class are one.
-        counts: images a class of each split, such as {"train": 1508, "val": 56}.
+        counts: images per class of each split, such as {"train": 1508, "val": 56}.
         recipe: of the model, see `generate.Diffusers`.
         seed: chooses encodings and image seeds; those of a class and split depend on nothing else.
         shard: 0 for ImageNet's folder layout; else rows per tar file, over which the classes are shuffled.

@@ -26,7 +26,7 @@ TRIED: dict[str, tuple[dict, ...]] = {
     "hill-climb": ({"steepest": False}, {"steepest": True}),
     **{name: tuple({"epsilon": e} for e in (0.01, 0.1, 0.3)) for name in ("Q", "SARSA", "Q, printed", "SARSA, printed")},
 }
-SLOW = ("TPE", "GA")  #: methods of milliseconds a proposal: fewer calls and seeds
+SLOW = ("TPE", "GA")  #: methods of milliseconds per proposal: fewer calls and seeds
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ class RLDFEnv(gym.Env):
     - `target`: encoding of the input image (Algorithm 1, line 2); the middle of the grid.
     - `landscape`: reward of every state: an array (states,); an array (draws, states), of which every arrival shows one
       row at random, as if the seeds of the states' images moved (section 5, insight 2); or a function of the state
-      number, called at most once a state, whose exception gets a note that names the state. The perfect multi-semantic
+      number, called at most once per state, whose exception gets a note that names the state. The perfect multi-semantic
       landscape.
     - `reading`: what the paper leaves open; `readings.DEFAULT`.
     - `start`, `max_steps`: see above; the reading's.

@@ -48,7 +48,7 @@ class Diffusers:
         negative: negative prompt.
         size: height and width in pixels; None takes the model's own.
         vae: replacement autoencoder, named as the model is (the paper uses the ft-MSE one); None for the model's own.
-        batch: images a batch; part of the settings, since it may change the last bit.
+        batch: images per batch; part of the settings, since it may change the last bit.
         device: "cuda", "mps" or "cpu"; None takes `results.device`.
         dtype: "float16" or "float32"; None takes half precision on a GPU.
         checker: whether the model's safety checker looks at the images; None takes it if there is one, and says nothing of it
@@ -180,7 +180,7 @@ class Null:
 
     Args:
         size: edge, pixels.
-        batch: images a call.
+        batch: images per call.
         device: "cuda" for a rehearsal on a cluster with GPUs.
         seconds: that a call takes, in which the processor is free: a GPU's time.
     """

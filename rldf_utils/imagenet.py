@@ -131,7 +131,7 @@ def folder(scale: str, name: str, split: str, table: pd.DataFrame, into: Path, e
         table: of `classes`, or some of its rows.
         split: "train", "val" or "test"; the other sets than IN have one. ImageNet keeps the labels of its test split: at paper
             scale its val stands for it too.
-        each: pictures a class to be painted, the same ones for the same arguments.
+        each: pictures per class to be painted, the same ones for the same arguments.
 
     Raises:
         FileNotFoundError, ValueError: see `check`.

@@ -34,7 +34,7 @@ def random_render(rng: np.random.Generator, seed: int) -> np.ndarray:
 
 @lru_cache
 def _centre() -> tuple[fid.Network, np.ndarray]:
-    """The feature network and the mean of the renders' features, a unit vector (d,); made once a process, in about 2 s."""
+    """The feature network and the mean of the renders' features, a unit vector (d,); made once per process, in about 2 s."""
     network, rng = fid.network("tiny"), np.random.default_rng(SEEDS)
     mean = fid.features([random_render(rng, SEEDS + i) for i in range(RENDERS)], network).mean(0)
     return network, mean / np.linalg.norm(mean)
@@ -52,7 +52,7 @@ def strangeness(images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def warn(images: Mapping[str, np.ndarray], clip: Clip) -> None:
-    """An `OutsideWarning` for each image (name -> pixels) beyond the threshold, once a process, if `clip` saw only renders."""
+    """An `OutsideWarning` for each image (name -> pixels) beyond the threshold, once per process, if `clip` saw only renders."""
     if not clip.renders_only or not images:
         return
     for (name, image), score in zip(images.items(), strangeness(list(images.values())), strict=True):

@@ -85,7 +85,8 @@ def layout_table_3(compared: pd.DataFrame, scale: str) -> str:
             paper = f"**{r.paper:g}**" if r.paper < r.low or r.paper > r.high else f"{r.paper:g}"
             row[r.statistic] = f"{paper}; {r.median:.3g} ({r.low:.3g} to {r.high:.3g})"
         rows.append(row)
-    head = f"Each cell: the paper's number; ours at scale {scale}: median (2.5 to 97.5 percentile), n = {compared['n'].iloc[0]} runs a row."
+    head = f"Each cell: the paper's number; ours at scale {scale}: median (2.5 to 97.5 percentile)"
+    head += f", n = {compared['n'].iloc[0]} runs per row."
     note = "Bold: the paper's number lies outside our central 95 %."
     return f"{head} {note}\n\n{pd.DataFrame(rows).to_markdown(index=False)}\n"
 

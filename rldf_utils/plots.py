@@ -90,7 +90,7 @@ def image_grid(images: Sequence[np.ndarray], titles: Sequence[str] | None = None
 
 
 def side_by_side(rows: dict[str, Sequence[Sequence[np.ndarray]]], titles: Sequence[str], size: float = 0.75) -> plt.Figure:
-    """Contact sheet: one row a class, in it one block of pictures a set; titles over the blocks."""
+    """Contact sheet: one row per class, in it one block of pictures per set; titles over the blocks."""
     each = max(len(block) for blocks in rows.values() for block in blocks)
     widths = ([1] * each + [0.4]) * len(titles)
     figure, axes = plt.subplots(len(rows), len(widths) - 1, figsize=(size * sum(widths) + 0.8, size * len(rows) + 0.4), squeeze=False,

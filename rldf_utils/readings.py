@@ -35,7 +35,7 @@ LEVELS = {
     "border": {"stay": "a step over the edge leaves the state, as in the cited gridworld", "wrap": "or comes in opposite"},
     "actions": {"step": "an action moves along one axis of the grid", "set": "or sets one element of the encoding to a word"},
     "start": {"random": "an episode starts at a random encoding (section 3)", "first": "or always at one, the first word of every axis"},
-    "episode": {100: "100 steps a run, one episode", 25: "or several episodes: line 5 loops over them, no number is given"},
+    "episode": {100: "100 steps per run, one episode", 25: "or several episodes: line 5 loops over them, no number is given"},
     "order": {"listed": "words are label-encoded in the grammar's order", "shuffled": "no order of the words is given"},
 }
 RANGES = {"alpha": (0, 1), "gamma": (0, 0.999), "c_s": (1e-6, 1e6), "bonus": (-1e6, 1e6)}  #: of the fields that are real numbers

@@ -239,7 +239,7 @@ def device(scale: str = "tiny") -> str:
     if scale == "paper":
         if found == "cpu" and not asked:
             raise RuntimeError(f"SCALE=paper needs a GPU, and torch sees none: {_blind()}. RLDF_DEVICE=cpu runs on the CPU all the same: "
-                               "minutes a picture, weeks a notebook")  # fmt: skip
+                               "minutes per picture, weeks per notebook")  # fmt: skip
         print(f"device: {found}, {', '.join(f'{key} {value}' for key, value in (accelerator(found) or {}).items()) or _processor()}")
         if found == "cuda" and (count := torch.cuda.device_count()) > 1:
             print(f"{count} GPUs seen, 1 used here; the clone of notebook 6 takes all with RAY_ADDRESS = 'local'")

@@ -207,7 +207,7 @@ def by_object(images: Sequence[np.ndarray], model: Cache, clip: Clip, grammar: G
     A state pays C where its picture shows the object that was read off the image (equation 3), plus what the reading adds:
     minus C under the default, so that a step costs until one is found. A search ends at the first picture that pays; the
     paper's agents begin anew at a random word whenever an episode ends. Inputs that are read as one word share a search.
-    All searches look at the same pictures, one a word: they are calls once.
+    All searches look at the same pictures, one per word: they are calls once.
 
     Args:
         grammar: of the one axis Noun, such as `grammar.load("names")`: its sentences are drawn.

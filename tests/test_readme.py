@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from PIL import Image
 from test_notebooks import GUARD, NOTEBOOKS
@@ -54,6 +55,16 @@ def test_which_notebook_needs_which_is_said():
             needs.setdefault(other.split("_")[0].lstrip("0"), set()).add(path.stem.split("_")[0].lstrip("0"))
     assert needs == {"2": {"3", "5", "A2"}, "6": {"7", "8"}, "A3": {"10"}}
     assert "notebooks 3, 5 and A2 use the committed results of notebook 2, and 10 those of all; notebooks 7 and 8 need" in README
+
+
+def test_the_finding_on_the_front_is_that_of_the_committed_results():
+    rows = pd.read_csv(ROOT / "results" / "tiny" / "A3_search_at_equal_cost" / "table.csv")
+    calls = rows.query("reward == 1 and seeds == 'fixed' and `solved by` == 'answer'").set_index("method")["ERT"]
+    assert "about as many pictures as drawing sentences at random" in README and 0.9 < calls["Q"] / calls["random draw"] < 1.1
+    for method in ("one axis at a time", "factored agent", "Thompson, additive", "UCB, additive"):
+        assert calls["Q"] / calls[method] > 17, "about a twentieth, or less"
+    assert "needs about a dozen pictures in the base world" in README and 10 < calls["factored agent"] < 15
+    assert "the paper's, which needs about 250" in README and 225 < calls["Q"] < 275 and calls["encoder only"] == 1
 
 
 def test_every_file_that_readme_links_is_there():

@@ -70,7 +70,7 @@ def fit(
         capture: whether a GPU, which other processes then make the batches for, may run the step as a CUDA graph.
 
     Returns:
-        The losses, one a step, and the seconds spent, those before an interruption included.
+        The losses, one per step, and the seconds spent, those before an interruption included.
     """
     state = {"model": model, "optimizer": optimizer} | ({"average": average} if average else {})
     first, losses, before, begun = 0, [], 0.0, time.monotonic()

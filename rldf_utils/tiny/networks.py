@@ -60,7 +60,7 @@ class Recipe:
     text: int  #: width of the text encoder
     seed: int  #: of weights, data and noise
     steps: int  #: of the shipped model
-    batch: int = 256  #: pictures a step
+    batch: int = 256  #: pictures per step
 
 
 RECIPES = {
