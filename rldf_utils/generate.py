@@ -28,7 +28,7 @@ from rldf_utils.cache import Cache, TextToImage, png  # noqa: F401  notebook 4 a
 from rldf_utils.grammar import Grammar
 from rldf_utils.models import local, located, split, variant
 from rldf_utils.results import accelerator, setting, versions
-from rldf_utils.tiny import world  # its renders are the small world's photographs
+from rldf_utils.tiny import world  # its renders stand in for photographs
 
 diffusers_logging.disable_progress_bar()
 diffusers_logging.set_verbosity_error()  # it warns that the tiny models' autoencoder is not AutoencoderKL
