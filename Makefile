@@ -48,6 +48,7 @@ compare: $(READY) ## hold the results against the committed run: verdicts, numbe
 	@$(BIN)python -m rldf_utils.compare $(SCALE)
 reference: $(READY) ## take these results as the committed run, or with NAME="another CPU" as one more measured run
 	$(BIN)python -m rldf_utils.compare $(SCALE) --add "$(or $(NAME),committed)"
+	$(BIN)python tests/bench/seeds.py
 doctor: $(READY) ## what SCALE needs and what this machine has, in seconds: device, models, data, hours (PRICE=2.5 a GPU-hour: the bill)
 	@$(BIN)python -m rldf_utils.doctor $(SCALE) $(if $(PRICE),--price $(PRICE))
 test: $(RAY) $(API) ## run all tests, every notebook at SCALE=smoke included
