@@ -116,9 +116,8 @@ def differences(ours: np.ndarray, other: np.ndarray, rng: np.random.Generator, s
         found = stats.effect(column, two[axis], rng)
         found["low"], found["high"] = stats.doubted(found["low"], found["high"], len(column))
         word = stats.verdict(found["low"], found["high"], 1, smallest)
-        times = stats.more((found["high"] - found["low"]) / 2, found["difference"] - smallest)
-        rows.append({**columns, "axis": axis, **found, "smallest": smallest, "verdict": word,
-                     "n to decide": np.ceil(found["n"] * times) if word == "undecided" else np.nan})  # fmt: skip
+        needed = stats.enough(word, found["n"], found["low"], found["high"], found["difference"] - smallest)
+        rows.append({**columns, "axis": axis, **found, "smallest": smallest, "verdict": word, "n to decide": needed})
     return pd.DataFrame(rows)
 
 

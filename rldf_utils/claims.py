@@ -74,8 +74,8 @@ def judged(claims: Sequence[Claim], scores: Scores, rng: np.random.Generator) ->
         if claim.measure in scores.get(claim.ours, ()) and claim.measure in scores.get(claim.other, ()):
             found = stats.effect(scores[claim.ours][claim.measure], scores[claim.other][claim.measure], rng)
             word = stats.verdict(*_beside(claim, found["low"], found["high"]), claim.direction, max(claim.smallest, 0))
-            gap, half = abs(found["difference"] - claim.direction * claim.smallest), (found["high"] - found["low"]) / 2
-            needed = np.ceil(found["n"] * stats.more(half, gap)) if word == "undecided" and gap else np.nan
+            away = found["difference"] - claim.direction * claim.smallest
+            needed = stats.enough(word, found["n"], found["low"], found["high"], away)
             rows.append({"claim": claim.text, "insight": claim.place, "measure": claim.measure, **found, "smallest": claim.smallest,
                          "verdict": word, "n to decide": needed})  # fmt: skip
     return pd.DataFrame(rows)

@@ -197,9 +197,9 @@ def fewer(found: Sequence[Result], pairs: Sequence[tuple[str, str]], rng: np.ran
         ratio = {name: float(np.exp(effect[key])) for name, key in (("ratio of calls", "difference"), ("low", "low"), ("high", "high"))}
         least = -np.log(1 - smallest)
         word = stats.verdict(effect["low"], effect["high"], -1, least)
-        times = stats.more((effect["high"] - effect["low"]) / 2, effect["difference"] + least)
+        needed = stats.enough(word, effect["n"], effect["low"], effect["high"], effect["difference"] + least)
         rows.append({"claim": f"{pair[0]} needs fewer calls than {pair[1]}", **ratio, "n": effect["n"], "verdict": word,
-                     "n to decide": np.ceil(effect["n"] * times) if word == "undecided" else np.nan})  # fmt: skip
+                     "n to decide": needed})  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -91,9 +91,10 @@ def above(right: np.ndarray, least: float, rng: np.random.Generator, claim: str)
 
 
 def _row(claim: str, effect: float, low: float, high: float, least: float, n: int) -> dict:
-    """A claim that an effect is at least so large, with its verdict."""
-    return {"claim": claim, "effect": effect, "low": low, "high": high, "smallest": least, "n": n,
-            "verdict": stats.verdict(low - least, high - least, 1)}  # fmt: skip
+    """A claim that an effect is at least so large, with its verdict, and the n that would decide what is undecided."""
+    word = stats.verdict(low - least, high - least, 1)
+    return {"claim": claim, "effect": effect, "low": low, "high": high, "smallest": least, "n": n, "verdict": word,
+            "n to decide": stats.enough(word, n, low, high, effect - least)}  # fmt: skip
 
 
 def varied(grammar: Grammar, words: Semantics, n: int, rng: np.random.Generator) -> list[dict[str, str]]:

@@ -138,14 +138,19 @@ def table(slides: Mapping[str, Slide], rng: np.random.Generator, draws: int = 10
 
 
 def claims(measured: pd.DataFrame) -> pd.DataFrame:
-    """Two claims per axis with effect, 95 % interval, smallest effect (`LEAST`, `MOST`) and verdict: it is followed; the rest stays."""
+    """Two claims per axis: it is followed; the rest stays.
+
+    With effect, 95 % interval, smallest effect (`LEAST`, `MOST`), verdict, and the n pictures that would decide what is undecided.
+    """
     rows = []
     for row in measured.to_dict("records"):
         followed = {"claim": f"pictures follow the axis {row['axis']}", "smallest": LEAST, **_ends(row, "spearman")}
         steady = {"claim": f"sliding {row['axis']} leaves the other axes", "smallest": MOST, **_ends(row, "change")}
         followed["verdict"] = stats.verdict(followed["low"], followed["high"], 1, LEAST)
         steady["verdict"] = stats.verdict(steady["low"] - MOST, steady["high"] - MOST, -1)
-        rows += [{**one, "n": row["pictures"]} for one in (followed, steady)]
+        n = row["pictures"]
+        rows += [{**one, "n": n, "n to decide": stats.enough(one["verdict"], n, one["low"], one["high"], one["effect"] - one["smallest"])}
+                 for one in (followed, steady)]  # fmt: skip
     return pd.DataFrame(rows)
 
 

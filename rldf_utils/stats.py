@@ -171,6 +171,11 @@ def more(half: float, away: float) -> float:
     return (half / away) ** 2 if away else np.inf
 
 
+def enough(word: str, n: int, low: float, high: float, away: float) -> float:
+    """The n that would decide what is undecided, if its effect stays so far away from the smallest one; NaN where all is decided."""
+    return float(np.ceil(n * more((high - low) / 2, away))) if word == "undecided" and away else np.nan
+
+
 def verdict_over(lows: Sequence[float], highs: Sequence[float], direction: int, smallest: float = 0.0) -> tuple[str, dict[str, int]]:
     """The verdict on a claim over many readings of the paper, each with the interval of its effect.
 

@@ -161,3 +161,8 @@ def test_values_that_are_all_equal_are_not_without_doubt():
     one = np.where(np.arange(60) == 7, 1.0, 0.25)
     ends = stats.interval(one, rng, lambda drawn: drawn.mean(-1))
     assert ends[0] < ends[1] and stats.doubted(*ends, 60) == ends
+
+
+def test_enough_is_the_n_at_which_the_interval_ends_at_the_smallest_effect():
+    assert stats.enough("undecided", 100, -0.2, 0.4, 0.1) == 900, "an interval of a third of its width"
+    assert np.isnan(stats.enough("reproduced", 100, 0.2, 0.4, 0.1)) and np.isnan(stats.enough("undecided", 100, -0.2, 0.4, 0.0))
