@@ -78,7 +78,9 @@ def judged(claims: Sequence[Claim], scores: Scores, rng: np.random.Generator) ->
             needed = stats.enough(word, found["n"], found["low"], found["high"], away)
             rows.append({"claim": claim.text, "insight": claim.place, "measure": claim.measure, **found, "smallest": claim.smallest,
                          "verdict": word, "n to decide": needed})  # fmt: skip
-    return pd.DataFrame(rows)
+    numbers = ("ours", "other", "difference", "low", "high", "n", "smallest")
+    table = pd.DataFrame(rows, columns=["claim", "insight", "measure", *numbers, "verdict", "n to decide"])
+    return table if rows else table.astype(dict.fromkeys((*numbers, "n to decide"), float))
 
 
 def _beside(claim: Claim, low, high):

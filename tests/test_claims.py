@@ -39,6 +39,15 @@ def test_every_claim_names_conditions_that_an_experiment_fills():
     assert set(over["verdict"]) <= {"reproduced", "contradicted", "undecided", "depends on the reading"}
 
 
+def test_claims_without_scores_are_a_table_without_rows():
+    """As the claims on what pictures keep are at paper scale, where no judge looks: notebook 5 goes on with the table's columns."""
+    one = claims.Claim("a is larger", "0", "a", "b", "m", 0.1)
+    some = claims.judged([one], {"a": {"m": np.arange(9.0)}, "b": {"m": np.zeros(9)}}, np.random.default_rng(0))
+    none = claims.judged([one], {}, np.random.default_rng(0))
+    assert list(none) == list(some) and len(none) == 0 and none["low"].le(none["high"]).all()
+    assert pd.concat([some, none])["low"].dtype == some["low"].dtype
+
+
 def row(difference, smallest, direction=1, n=400):
     """The verdict on a made-up claim whose true difference is given."""
     rng = np.random.default_rng(0)
