@@ -2,7 +2,7 @@
 # make reproduce [SCALE=smoke|tiny|paper] [PARAMETERS="-p SEED 3"] [PYTHON=/a/python3.12]
 SCALE ?= tiny
 PARAMETERS ?=
-BENCH ?= agents fid classify clone outside search pace
+BENCH ?= agents fid classify clone memory outside search pace
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 NOTEBOOKS := 01_grammar_encoding 02_environment_design 03_agent_training_sweeps 04_image_search 05_noisy_diffusion_gradient \
