@@ -22,7 +22,7 @@ for notebook in committed["notebooks"]:
     unequal = {name: words for name, words in short.items() if len(set(words)) > 1}
     turned = sum({"reproduced", "contradicted"} <= set(words) for words in unequal.values())
     totals.append({"notebook": notebook, "seeds": ", ".join(str(seed) for seed, _ in runs), "verdicts": len(verdicts),
-                   "the same under all": len(verdicts) - len(unequal), "reproduced under one, contradicted under another": turned})  # fmt: skip
+                   "the same under all": len(verdicts) - len(unequal), "reproduced here, contradicted there": turned})  # fmt: skip
     changed += [{"notebook": notebook, "verdict on": name.split(" / ", 1)[1], **{f"seed {seed}": word for (seed, _), word
                  in zip(runs, words, strict=True)}} for name, words in unequal.items()]  # fmt: skip
 parts = [pd.DataFrame(table).fillna("").to_markdown(index=False) for table in (totals, changed)]
