@@ -79,7 +79,7 @@ def _said_twice(claim: Claim, evidence: Evidence, folder: Path) -> Iterator[str]
     if evidence.name != "claims.csv" or not path.is_file():
         return
     there = Counter(_told(json.loads(path.read_text())["metrics"].get("claims", {})))
-    here = Counter((row.get("claim", ""), row.get("verdict", "")) for row in Evidence(evidence.file).rows(folder))
+    here = Counter((row["claim"], row["verdict"]) for row in Evidence(evidence.file).rows(folder))
     for one, other, name in ((here, there, "metrics.json"), (there, here, "claims.csv")):
         for text, said in (one - other) if there else ():
             yield f"{claim.id}: {text!r}, {said!r} is not in {name} of {evidence.notebook}"
