@@ -55,7 +55,7 @@ test: $(RAY) $(API) ## run all tests, every notebook at SCALE=smoke included
 	$(BIN)python -m pytest
 lab: $(READY) ## open JupyterLab; step through notebooks/ (LAB="--no-browser --port 9000" for options)
 	$(BIN)jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB)
-models: $(call executed,$(MODELS)) ## train the tiny models from nothing (notebook A1; half an hour on an H100, resumable)
+models: $(call executed,$(MODELS)) ## train the tiny models from scratch (notebook A1; half an hour on an H100, resumable)
 models-report: $(call executed,$(MODELS)) ## measure the shipped models against their bars, and renew their cards
 	$(MAKE) data/SHA256SUMS
 models-report: PARAMETERS += -p OUT data/models

@@ -1,10 +1,16 @@
 """Small networks keep one core busy better than several: so each core gets a thread, and each thread work of its own."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import lru_cache
 
 import torch
+
+#: hands -> their threads, which are kept: torch prepares its kernels anew in every new thread
+_pool = lru_cache(ThreadPoolExecutor)
+os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not outlive a fork
 
 
 def spread(function: Callable, parts: Iterable[tuple], hands: int) -> Iterator:
@@ -15,15 +21,21 @@ def spread(function: Callable, parts: Iterable[tuple], hands: int) -> Iterator:
     if hands == 1:
         yield from (function(*part) for part in parts)
         return
+
+    def on_one_core(*part):
+        torch.set_num_threads(1)  # of this thread, and of MKL in all
+        return function(*part)
+
     cores, waiting = torch.get_num_threads(), deque()
-    pool = ThreadPoolExecutor(hands, initializer=torch.set_num_threads, initargs=(1,))
     try:
         for part in parts:
-            waiting.append(pool.submit(function, *part))
+            waiting.append(_pool(hands).submit(on_one_core, *part))
             if len(waiting) > hands:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        for part in waiting:
+            part.cancel()
+        wait(waiting)
         torch.set_num_threads(cores)
