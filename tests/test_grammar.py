@@ -205,7 +205,7 @@ def test_missing_files(tmp_path):
         grammar.load(tmp_path / ("long" * 1000))
     with pytest.raises(FileNotFoundError, match="absent.cfg"):
         grammar.load(tmp_path / "absent.cfg")
-    with pytest.raises(FileNotFoundError, match="no grammar file enormous; the shipped ones are smoke, base, large, full"):
+    with pytest.raises(FileNotFoundError, match="no grammar file enormous; the shipped ones are smoke, base, photos, large, full, paper"):
         grammar.load("enormous")
 
 

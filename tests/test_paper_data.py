@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import standins
 
-from rldf_utils import classify, distances, fid, imagenet, perceive, results, transfer
+from rldf_utils import classify, distances, fid, imagenet, perceive, results, trainings, transfer
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def paper(tmp_path_factory, classes):
         patch.setattr(fid, "INCEPTION", standins.inception(place / "cache" / "inception-2015-12-05.pt"))
         patch.setattr(results, "RESULTS", place / "results")
         patch.setattr(imagenet, "DATA", place / "data")
-        for module in (fid, imagenet, transfer):
+        for module in (fid, imagenet, trainings):
             patch.setattr(module, "CACHE", place / "cache" / "images")
         patch.setitem(classify.RECIPES, "paper", classify.Recipe("cifar", 32, 2, batch=16, width=8))
         yield place

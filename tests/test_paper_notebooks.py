@@ -13,7 +13,7 @@ import standins
 import standins_models as models
 from PIL import Image
 
-from rldf_utils import cache, fid, imagenet, results, transfer
+from rldf_utils import cache, fid, imagenet, results, trainings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,7 +40,7 @@ def paper(tmp_path_factory):
         patch.setattr(results, "RESULTS", folder / "results")
         patch.setattr(results, "_noted", {})
         patch.setattr(cache.Cache.__init__, "__defaults__", (folder / "cache",))
-        for module in (fid, imagenet, transfer):
+        for module in (fid, imagenet, trainings):
             patch.setattr(module, "CACHE", folder / "cache")
         results.device.cache_clear()
         standins.executed("02_environment_design", SCALE="paper", GRAMMAR="smoke")

@@ -164,5 +164,5 @@ def test_values_that_are_all_equal_are_not_without_doubt():
 
 
 def test_enough_is_the_n_at_which_the_interval_ends_at_the_smallest_effect():
-    assert stats.enough("undecided", 100, -0.2, 0.4, 0.1) == 900, "an interval of a third of its width"
+    assert stats.enough("undecided", 100, -0.25, 0.25, 0.125) == 400, "an interval of half its width"
     assert np.isnan(stats.enough("reproduced", 100, 0.2, 0.4, 0.1)) and np.isnan(stats.enough("undecided", 100, -0.2, 0.4, 0.0))
