@@ -83,9 +83,8 @@ def detector(scale: str) -> Detector | None:
 
 def number(count: int, words: Sequence[str]) -> str:
     """The word of an axis for a number: its numeral, or "many" beyond the axis's numerals; "" if the axis has neither."""
-    known = {word: n for n, word in enumerate(NUMBERS) if word in words}
-    named = {n: word for word, n in known.items()}
-    return named.get(count, "many" if "many" in words and count > max(known.values(), default=0) else "")
+    known = {n: word for n, word in enumerate(NUMBERS) if word in words}
+    return known.get(count, "many" if "many" in words and count > max(known, default=0) else "")
 
 
 def read(found: Detector, images: Sequence[np.ndarray], grammar: Grammar) -> list[dict[str, str]]:

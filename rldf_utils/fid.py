@@ -27,10 +27,9 @@ from scipy.linalg import LinAlgError, cholesky, eigvalsh, svdvals
 from scipy.linalg.blas import dsyrk, dtrmm
 from scipy.stats import t as student
 
-from rldf_utils import results
+from rldf_utils import results, threads
 from rldf_utils.images import image_files, read_images
 from rldf_utils.results import CACHE, write
-from rldf_utils.threads import spread
 
 INCEPTION = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"  #: sha256 of the weights that clean-fid fetches
 GROUPS = 20  #: of the jackknife for FID
@@ -314,8 +313,8 @@ def survey(files: Sequence[Path], network: Network) -> Survey:
 def features(images: Sequence[np.ndarray], network: Network) -> np.ndarray:
     """Features of images, uint8 (height, width, 3) each: float32 (n, d)."""
     parts = [(slice(start, start + 32),) for start in range(0, len(images), 32)]
-    hands = min(torch.get_num_threads(), len(parts)) if network.device == "cpu" else 1
-    return np.concatenate([*spread(lambda part: _extract(map(_resizer(network.size), images[part]), network), parts, hands)])
+    hands = min(threads.hands(network.device), len(parts))
+    return np.concatenate([*threads.spread(lambda part: _extract(map(_resizer(network.size), images[part]), network), parts, hands)])
 
 
 @lru_cache

@@ -23,7 +23,7 @@ from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 import rldf_utils.tiny.autoencoder  # noqa: F401  stands in for AutoencoderKL; diffusers takes it only from a module that is imported
-from rldf_utils import images_api, results
+from rldf_utils import images_api, results, threads
 from rldf_utils.cache import Cache, TextToImage, png  # noqa: F401  notebook 4 and the sets write pictures as the cache does
 from rldf_utils.grammar import Grammar
 from rldf_utils.models import local, located, split, variant
@@ -116,8 +116,7 @@ class Diffusers:
     @property
     def hands(self) -> int:
         """Batches drawn at once: on the CPU a small model draws one on each core half as fast again as one on all of them."""
-        small = self.device == "cpu" and sum(p.numel() for p in self.pipe.unet.parameters()) < 5e7
-        return torch.get_num_threads() if small else 1
+        return threads.hands(self.device) if sum(p.numel() for p in self.pipe.unet.parameters()) < 5e7 else 1
 
     def _pipe_of_thread(self) -> StableDiffusionPipeline:
         """The pipeline with a scheduler of the thread's own, which counts steps; the networks are shared."""

@@ -8,17 +8,22 @@ from functools import lru_cache
 
 import torch
 
-#: hands -> their threads, which are kept: torch prepares its kernels anew in every new thread
+#: how many -> the threads, which are kept: torch prepares its kernels anew in every new thread
 _pool = lru_cache(ThreadPoolExecutor)
 os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not outlive a fork
 
 
-def spread(function: Callable, parts: Iterable[tuple], hands: int) -> Iterator:
-    """`function(*part)` of every part, in order, on as many threads as there are hands, in each of which torch uses one core.
+def hands(device: str) -> int:
+    """How many parts a device's work is best spread over: one for each core that torch uses here; one on a GPU."""
+    return torch.get_num_threads() if device == "cpu" else 1
 
-    One hand is the caller's own, with all cores that torch uses there. After an error no further part is begun.
+
+def spread(function: Callable, parts: Iterable[tuple], count: int) -> Iterator:
+    """`function(*part)` of every part, in order, on so many threads (see `hands`), in each of which torch uses one core.
+
+    One is the caller's own, with all cores that torch uses there. After an error no further part is begun.
     """
-    if hands == 1:
+    if count == 1:
         yield from (function(*part) for part in parts)
         return
 
@@ -29,8 +34,8 @@ def spread(function: Callable, parts: Iterable[tuple], hands: int) -> Iterator:
     cores, waiting = torch.get_num_threads(), deque()
     try:
         for part in parts:
-            waiting.append(_pool(hands).submit(on_one_core, *part))
-            if len(waiting) > hands:
+            waiting.append(_pool(count).submit(on_one_core, *part))
+            if len(waiting) > count:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rldf_utils import classify, fid
+from rldf_utils import classify, fid, threads
 from rldf_utils.progress import Bar
 from rldf_utils.results import CACHE, device, sha256, write
-from rldf_utils.threads import spread
 from rldf_utils.transfer import Data, asked, joined
 
 
@@ -31,12 +30,12 @@ def done(sets: Mapping[str, Data], tests: Mapping[str, Data], classes: int, reci
     On a CPU each training has one core, and as many run at once as torch uses cores: the numbers do not depend on how many.
     """
     runs = [(kind, seed) for kind in sets for seed in seeds]
-    hands = torch.get_num_threads() if device() == "cpu" else 1
+    hands = threads.hands(device())
 
     def one(kind: str, seed: int) -> dict[str, np.ndarray]:
         return trained(kind, sets, tests, classes, recipes[kind], seed, progress=hands == 1)
 
-    found = Bar(spread(one, runs, hands), desc="trainings", unit="training", total=len(runs), disable=hands == 1)
+    found = Bar(threads.spread(one, runs, hands), desc="trainings", unit="training", total=len(runs), disable=hands == 1)
     yield from zip((kind for kind, _ in runs), found, strict=True)
 
 
