@@ -34,19 +34,19 @@ def perfect(grammar: Grammar, target: Encoding, reward: int | Reward = 1, readin
     return np.array([number_at(grammar, s, lambda s: function(grammar.decode(grammar.encoding(s)), wanted)) for s in states])
 
 
-def seen(percepts: Sequence, grammar: Grammar, flagged: Container[tuple[str, int]], seed: int) -> np.ndarray:
-    """What is perceived in every state's image, int (states, axes).
+def seen(percepts: Sequence, sentences: Sequence[str], flagged: Container[tuple[str, int]], seed: int) -> np.ndarray:
+    """What is perceived in every sentence's image, int (sentences, axes).
 
     An image that its model flagged (a safety checker blackened it, or it is of one colour) shows nothing: -1 on every axis, a word
     that agrees with none, and a cosine of 0.
 
     Args:
-        percepts: of `Clip.perceive`, one per state.
+        percepts: of `Clip.perceive`, one per sentence.
         flagged: of the model, see `cache.TextToImage`.
         seed: of all images.
     """
     found = np.array([percept.encoding for percept in percepts])
-    found[[(sentence, seed) in flagged for sentence in grammar.sentences]] = -1
+    found[[(sentence, seed) in flagged for sentence in sentences]] = -1
     return found
 
 

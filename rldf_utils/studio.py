@@ -73,10 +73,9 @@ class Studio:
         states = around(states, lambda state: successors(np.array([state]), self.grammar.shape)[0], known, full)
         prompts = [self.grammar.surface(self.grammar.encoding(state)) for state in states]
         embeddings = self.clip.embed_images(self.model(prompts, [self.seed] * len(states)))
-        percepts, flagged = self.clip.read(embeddings, self.grammar), getattr(self.model, "flagged", {})
-        blank = (-1,) * len(self.grammar.shape)  # a flagged picture shows nothing, see `landscape.seen`
-        looks = [(state, (blank if (prompt, self.seed) in flagged else percept.encoding, embedding))
-                 for state, prompt, percept, embedding in zip(states, prompts, percepts, embeddings, strict=True)]  # fmt: skip
+        encodings = landscape.seen(self.clip.read(embeddings, self.grammar), prompts, getattr(self.model, "flagged", {}), self.seed)
+        looks = [(state, (tuple(encoding), embedding))
+                 for state, encoding, embedding in zip(states, encodings.tolist(), embeddings, strict=True)]  # fmt: skip
         self.seen.update(looks[:wanted])
         self._ahead.update(looks[wanted:])
 

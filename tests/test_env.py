@@ -400,7 +400,7 @@ def test_a_flagged_picture_shows_nothing_in_a_landscape():
     states = list(small.states())
     percepts = [SimpleNamespace(encoding=state) for state in states]  # CLIP reads every sentence into its picture
     flagged = {(small.surface(states[5]), 7): "blackened", (small.surface(states[6]), 8): "of another draw"}
-    seen = landscapes.seen(percepts, small, flagged, 7)
+    seen = landscapes.seen(percepts, small.sentences, flagged, 7)
     assert (seen[5] == -1).all() and np.array_equal(np.delete(seen, 5, 0), np.delete(np.array(states), 5, 0))
     assert landscapes.shown(small, seen[5]) == dict.fromkeys(small.axes, "")
     embeddings = np.eye(len(states))
