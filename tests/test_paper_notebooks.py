@@ -60,11 +60,16 @@ def test_notebook_2_looks_for_photographs(paper):
         assert file["inputs"].tolist() == ["chelsea", "coffee", "camera", "rocket", "astronaut"]
 
 
+def printed(name: str, folder: Path, **parameters) -> str:
+    """What a notebook prints at paper scale, in a process of its own."""
+    paths = str(ROOT / "notebooks" / f"{name}.ipynb"), str(folder / "executed.ipynb")
+    settings = {"kernel_name": "python3", "progress_bar": False, "start_timeout": 600}
+    executed = papermill.execute_notebook(*paths, {"SCALE": "paper"} | parameters, **settings)
+    return "".join(o.get("text", "") for cell in executed.cells if cell.cell_type == "code" for o in cell.outputs)
+
+
 def test_notebook_6_clones_pictures_of_one_s_own_without_imagenet(paper):
-    paths = str(ROOT / "notebooks" / "06_imagenet100_cloning.ipynb"), str(paper / "executed.ipynb")
-    parameters = {"SCALE": "paper", "MODEL": "null", "INPUT": str(paper / "own")}
-    executed = papermill.execute_notebook(*paths, parameters, kernel_name="python3", progress_bar=False, start_timeout=600)
-    said = "".join(o.get("text", "") for cell in executed.cells if cell.cell_type == "code" for o in cell.outputs)
+    said = printed("06_imagenet100_cloning", paper, MODEL="null", INPUT=str(paper / "own"))
     found = record(paper, "06_imagenet100_cloning")
     assert "device: cpu" in said and found["metrics"]["classes_found"] == [0, 0]
     assert "not testable here" in found["metrics"]["verdicts"]["three pictures tell what a class shows"]
@@ -74,7 +79,14 @@ def test_notebook_6_clones_pictures_of_one_s_own_without_imagenet(paper):
     ("01_grammar_encoding", {"GRAMMAR": "smoke"}), ("03_agent_training_sweeps", {"STEPS": 20}),
     ("04_image_search", {"GRAMMAR": "smoke"}), ("05_noisy_diffusion_gradient", {}), ("09_control", {}),
     ("A2_agent_claims", {"STEPS": 20}), ("A3_search_at_equal_cost", {"BUDGET": 8}), ("A4_captions_and_encodings", {"DRAWS": 2}),
-    ("A5_ablation_and_memorisation", {}), ("10_claims_ledger", {})])  # fmt: skip
+    ("A5_ablation_and_memorisation", {})])  # fmt: skip
 def test_a_notebook_runs_at_paper_scale(name, parameters, paper):
     standins.executed(name, SCALE="paper", **parameters)
     assert record(paper, name)["parameters"]["SCALE"] == "paper"
+
+
+def test_notebook_10_writes_its_page_beside_these_results(paper):
+    """In a process of its own: the ledger's folder is a default, bound when it is imported."""
+    assert "index.html" in printed("10_claims_ledger", paper)
+    assert record(paper, "10_claims_ledger")["parameters"]["SCALE"] == "paper"
+    assert (paper / "results" / "paper" / "index.html").exists()
