@@ -87,21 +87,25 @@ def _follow(average: list[torch.Tensor], now: list[torch.Tensor], count: torch.T
     torch._foreach_lerp_(average, now, max(0.002, 9 / (int(count) + 10)))
 
 
-def judge_batch(seed: int, size: int, k: int) -> Batch:
-    """Step k of the judge: pictures, uint8, and labels (size, axes), -100 where the axis does not show.
+def judge_batch(seed: int, size: int, late: int, k: int) -> Batch:
+    """Step k of the judge: pictures, uint8; labels (size, axes), -100 where the axis does not show; and what each axis weighs.
 
     In half of the pictures the grammar's words say nothing of number and size: 0 to 9 objects and 0 to 6 people, see `crowd`.
+    From step `late` on it is about number, which weighs three times as much: so are seven pictures of ten, one half of these
+    with at most 4 objects and 3 people, so that large ones have room.
     """
     rng = np.random.default_rng([seed, k, 1])
-    images, labels = [], []
+    images, labels, many, few = [], [], *((0.35, 0.35) if k >= late else (0.5, 0))
     for _ in range(size):
         semantics, number = sample_semantics(rng, mix=(0, 0.05, 0.15), vary=0.9), int(rng.integers(HELD_OUT))
         layout = world.layout(semantics["Frequency"], semantics["Density"], np.random.default_rng(number))
-        if rng.random() < 0.5:
-            layout = crowd(rng, int(rng.integers(10)), int(rng.integers(7)))
+        kind = rng.random()
+        if kind < many + few:
+            layout = crowd(rng, *(int(rng.integers(most + 1)) for most in ((9, 6) if kind < many else (4, 3))))
         images.append(world.render(semantics, number, places=layout))
         labels.append(judge.labels(semantics, *map(len, layout)))
-    return torch.from_numpy(np.stack(images)), torch.tensor(labels)
+    weights = [3.0 if k >= late and axis in judge.NUMBERS else 1.0 for axis in judge.HEADS]
+    return torch.from_numpy(np.stack(images)), torch.tensor(labels), torch.tensor(weights)
 
 
 def train_judge(
@@ -109,21 +113,26 @@ def train_judge(
 ) -> dict:
     """Train the judge on renders: one cross-entropy for each axis, over the pictures in which it shows, summed; save it.
 
-    The rate decays to zero twice, the second time from a third of the peak, over the last fifth of the steps. Returns its `record`.
+    The rate decays to zero three times, the second and third time from a third of the peak, over the last 37 of 97 parts of the
+    steps; the last 22 are about number. Returns its `record`.
     """
     torch.manual_seed(seed)
-    again = steps * 4 // 5
+    again, late = steps * 60 // 97, steps * 75 // 97
     model = judge.network(judge.HEADS).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), peak, weight_decay=0.05)
 
-    def loss(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def loss(images: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         parts = model(scaled(images)).split([len(words) for words in judge.HEADS.values()], dim=1)
-        return sum(F.cross_entropy(part, column, reduction="sum") for part, column in zip(parts, labels.T, strict=True)) / batch_size
+        every = [F.cross_entropy(part, column, reduction="sum") for part, column in zip(parts, labels.T, strict=True)]
+        return weights @ torch.stack(every) / batch_size
 
     def rate(k: int) -> float:
-        return schedule(k - again, steps - again, peak / 3, warmup=50, decay=0.9) if k >= again else schedule(k, again, peak)
+        if k < again:
+            return schedule(k, again, peak)
+        first, end = (again, late) if k < late else (late, steps)
+        return schedule(k - first, end - first, peak / 3, warmup=50, decay=0.9)
 
-    losses, seconds = fit(partial(judge_batch, seed, batch_size), loss, model, optimizer, rate, steps, checkpoint, "judge")
+    losses, seconds = fit(partial(judge_batch, seed, batch_size, late), loss, model, optimizer, rate, steps, checkpoint, "judge")
     folder.mkdir(parents=True, exist_ok=True)
     save_file(_halves(model), folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({"heads": judge.HEADS}, indent=1) + "\n")
@@ -219,7 +228,7 @@ def _muon(model: torch.nn.Module, peak: float) -> muon.Muon:
 
 
 PLAN: dict[str, tuple[Callable, dict, str]] = {
-    "judge": (train_judge, {"steps": 7500}, "Says what a picture shows. It saw renders only, and no search may ask it."),
+    "judge": (train_judge, {"steps": 9700}, "Says what a picture shows. It saw renders only, and no search may ask it."),
     "tiny-clip": (train_clip, {"steps": 6000}, "An open_clip model: image and text towers."),
     "tiny-captioner": (train_captioner, {"steps": 2500}, "A BLIP of transformers: writes the sentence that it reads off a picture."),
     **{
