@@ -4,9 +4,11 @@ Every training is a pure function of (settings, step): step k draws its batch fr
 """
 
 import json
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -87,15 +89,18 @@ def _follow(average: list[torch.Tensor], now: list[torch.Tensor], count: torch.T
     torch._foreach_lerp_(average, now, max(0.002, 9 / (int(count) + 10)))
 
 
-def judge_batch(seed: int, size: int, late: int, k: int) -> Batch:
+#: stages of the judge's training: steps; the peak of its rate; the shares of pictures whose number and sizes no word tells, of up
+#: to 9 objects and 6 people, and of up to 4 and 3, so that large ones have room; what the numbers weigh, all else weighs 1
+JUDGE = ((6000, 3e-3, 0.5, 0.0, 1), (1500, 1e-3, 0.5, 0.0, 1), (2200, 1e-3, 0.35, 0.35, 3), (1000, 1e-3, 0.25, 0.25, 1))
+
+
+def judge_batch(seed: int, size: int, ends: Sequence[int], k: int) -> Batch:
     """Step k of the judge: pictures, uint8; labels (size, axes), -100 where the axis does not show; and what each axis weighs.
 
-    In half of the pictures the grammar's words say nothing of number and size: 0 to 9 objects and 0 to 6 people, see `crowd`.
-    From step `late` on it is about number, which weighs three times as much: so are seven pictures of ten, one half of these
-    with at most 4 objects and 3 people, so that large ones have room.
+    `ends`: the step at which each stage of `JUDGE` ends.
     """
-    rng = np.random.default_rng([seed, k, 1])
-    images, labels, many, few = [], [], *((0.35, 0.35) if k >= late else (0.5, 0))
+    rng, (many, few, weight) = np.random.default_rng([seed, k, 1]), JUDGE[bisect_right(ends, k)][2:]
+    images, labels = [], []
     for _ in range(size):
         semantics, number = sample_semantics(rng, mix=(0, 0.05, 0.15), vary=0.9), int(rng.integers(HELD_OUT))
         layout = world.layout(semantics["Frequency"], semantics["Density"], np.random.default_rng(number))
@@ -104,22 +109,21 @@ def judge_batch(seed: int, size: int, late: int, k: int) -> Batch:
             layout = crowd(rng, *(int(rng.integers(most + 1)) for most in ((9, 6) if kind < many else (4, 3))))
         images.append(world.render(semantics, number, places=layout))
         labels.append(judge.labels(semantics, *map(len, layout)))
-    weights = [3.0 if k >= late and axis in judge.NUMBERS else 1.0 for axis in judge.HEADS]
-    return torch.from_numpy(np.stack(images)), torch.tensor(labels), torch.tensor(weights)
+    weights = torch.tensor([float(weight) if axis in judge.NUMBERS else 1.0 for axis in judge.HEADS])
+    return torch.from_numpy(np.stack(images)), torch.tensor(labels), weights
 
 
 def train_judge(
-    folder: Path, checkpoint: Path, steps: int, batch_size: int = 256, peak: float = 3e-3, seed: int = 0, device: str = DEVICE
+    folder: Path, checkpoint: Path, steps: int, batch_size: int = 256, seed: int = 0, device: str = DEVICE
 ) -> dict:
     """Train the judge on renders: one cross-entropy for each axis, over the pictures in which it shows, summed; save it.
 
-    The rate decays to zero three times, the second and third time from a third of the peak, over the last 37 of 97 parts of the
-    steps; the last 22 are about number. Returns its `record`.
+    In every stage of `JUDGE`, which share out the steps, the rate decays to zero. Returns its `record`.
     """
     torch.manual_seed(seed)
-    again, late = steps * 60 // 97, steps * 75 // 97
+    ends = [end * steps // sum(stage[0] for stage in JUDGE) for end in accumulate(stage[0] for stage in JUDGE)]
     model = judge.network(judge.HEADS).to(device).train()
-    optimizer = torch.optim.AdamW(model.parameters(), peak, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(model.parameters(), JUDGE[0][1], weight_decay=0.05)
 
     def loss(images: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         parts = model(scaled(images)).split([len(words) for words in judge.HEADS.values()], dim=1)
@@ -127,12 +131,12 @@ def train_judge(
         return weights @ torch.stack(every) / batch_size
 
     def rate(k: int) -> float:
-        if k < again:
-            return schedule(k, again, peak)
-        first, end = (again, late) if k < late else (late, steps)
-        return schedule(k - first, end - first, peak / 3, warmup=50, decay=0.9)
+        stage = bisect_right(ends, k)
+        if not stage:
+            return schedule(k, ends[0], JUDGE[0][1])
+        return schedule(k - ends[stage - 1], ends[stage] - ends[stage - 1], JUDGE[stage][1], warmup=50, decay=0.9)
 
-    losses, seconds = fit(partial(judge_batch, seed, batch_size, late), loss, model, optimizer, rate, steps, checkpoint, "judge")
+    losses, seconds = fit(partial(judge_batch, seed, batch_size, ends), loss, model, optimizer, rate, steps, checkpoint, "judge")
     folder.mkdir(parents=True, exist_ok=True)
     save_file(_halves(model), folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({"heads": judge.HEADS}, indent=1) + "\n")
@@ -228,7 +232,7 @@ def _muon(model: torch.nn.Module, peak: float) -> muon.Muon:
 
 
 PLAN: dict[str, tuple[Callable, dict, str]] = {
-    "judge": (train_judge, {"steps": 9700}, "Says what a picture shows. It saw renders only, and no search may ask it."),
+    "judge": (train_judge, {"steps": 10_700}, "Says what a picture shows. It saw renders only, and no search may ask it."),
     "tiny-clip": (train_clip, {"steps": 6000}, "An open_clip model: image and text towers."),
     "tiny-captioner": (train_captioner, {"steps": 2500}, "A BLIP of transformers: writes the sentence that it reads off a picture."),
     **{
