@@ -70,7 +70,7 @@ def test_judge_and_second_counter_agree_with_the_golden_set():
 
 
 def test_the_judge_counts_whatever_the_size():
-    found = quality.count_crowds(np.random.default_rng(3), 400, quality.counters(judge.Judge())).query("model == 'judge'")
+    found = quality.count_crowds([np.random.default_rng(3)], 400, quality.counters(judge.Judge())).query("model == 'judge'")
     assert found["right"].sum() >= 0.97 * found["n"].sum()
 
 

@@ -109,7 +109,7 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch, na
 
 def test_batches_do_not_depend_on_who_makes_them():
     """A worker makes step k's batch as this process does."""
-    data = train.partial(train.judge_batch, 0, 4, (3, 4, 5, 6))
+    data = train.partial(train.judge_batch, 0, 4, (3, 4, 5, 6, 7))
     loader = torch.utils.data.DataLoader(fitting._Steps(data), batch_size=None, sampler=range(3, 6), num_workers=1)
     for k, batch in enumerate(loader, 3):
         assert all(torch.equal(one, other) for one, other in zip(batch, data(k), strict=True))
@@ -117,8 +117,8 @@ def test_batches_do_not_depend_on_who_makes_them():
 
 def test_late_in_its_training_the_judge_learns_number():
     names, few = list(judge.HEADS), []
-    for k, weight in enumerate((1, 1, 3, 1)):  # one step a stage
-        _, labels, weights = train.judge_batch(1, 96, (1, 2, 3, 4), k)
+    for k, weight in enumerate((1, 1, 3, 1, 3)):  # one step a stage
+        _, labels, weights = train.judge_batch(1, 96, (1, 2, 3, 4, 5), k)
         assert weights.tolist() == [weight if axis in judge.NUMBERS else 1 for axis in names]
         objects = labels[:, names.index("Frequency")]
         assert (objects == 0).any() and objects.max() == 9

@@ -122,10 +122,16 @@ def counters(judge: Judge) -> dict[str, Counter]:
     return dict(zip(COUNTERS, (judged, counting.count), strict=True))
 
 
-def count_crowds(rng: np.random.Generator, count: int, eyes: Mapping[str, Counter]) -> pd.DataFrame:
-    """`judge.table` of each of the `counters` on `crowds`, apart for each size."""
-    pictures, wanted, layouts = crowds(rng, count)
-    rows = {eye: by_size(look(pictures, wanted), layouts) for eye, look in eyes.items()}
+def count_crowds(generators: Sequence[np.random.Generator], count: int, eyes: Mapping[str, Counter]) -> pd.DataFrame:
+    """`judge.table` of each of the `counters` on `crowds`, so many of each generator, apart for each size."""
+    found: dict[str, list[np.ndarray]] = {eye: [] for eye in eyes}
+    layouts: list[world.Layout] = []
+    for rng in generators:
+        pictures, wanted, places = crowds(rng, count)
+        layouts += places
+        for eye, look in eyes.items():
+            found[eye].append(look(pictures, wanted))
+    rows = {eye: by_size(np.concatenate(parts), layouts) for eye, parts in found.items()}
     return pd.concat([table(right, model=eye, on=f"crowds, {size}") for eye in eyes for size, right in sorted(rows[eye].items())])
 
 

@@ -91,7 +91,8 @@ def _follow(average: list[torch.Tensor], now: list[torch.Tensor], count: torch.T
 
 #: stages of the judge's training: steps; the peak of its rate; the shares of pictures whose number and sizes no word tells, of up
 #: to 9 objects and 6 people, and of up to 4 and 3, so that large ones have room; what the numbers weigh, all else weighs 1
-JUDGE = ((6000, 3e-3, 0.5, 0.0, 1), (1500, 1e-3, 0.5, 0.0, 1), (2200, 1e-3, 0.35, 0.35, 3), (1000, 1e-3, 0.25, 0.25, 1))
+JUDGE = ((6000, 3e-3, 0.5, 0.0, 1), (1500, 1e-3, 0.5, 0.0, 1), (2200, 1e-3, 0.35, 0.35, 3), (1000, 1e-3, 0.25, 0.25, 1),
+         (1200, 1e-3, 0.35, 0.35, 3))  # fmt: skip
 
 
 def judge_batch(seed: int, size: int, ends: Sequence[int], k: int) -> Batch:
@@ -232,7 +233,7 @@ def _muon(model: torch.nn.Module, peak: float) -> muon.Muon:
 
 
 PLAN: dict[str, tuple[Callable, dict, str]] = {
-    "judge": (train_judge, {"steps": 10_700}, "Says what a picture shows. It saw renders only, and no search may ask it."),
+    "judge": (train_judge, {"steps": 11_900}, "Says what a picture shows. It saw renders only, and no search may ask it."),
     "tiny-clip": (train_clip, {"steps": 6000}, "An open_clip model: image and text towers."),
     "tiny-captioner": (train_captioner, {"steps": 2500}, "A BLIP of transformers: writes the sentence that it reads off a picture."),
     **{
