@@ -69,10 +69,10 @@ class Judge:
         return [dict(zip(words, row, strict=True)) for row in zip(*words.values(), strict=True)]
 
     @torch.inference_mode()
-    def features(self, images: np.ndarray) -> np.ndarray:
-        """What the heads see of images, uint8 (n, 64, 64, 3): float32 (n, 192)."""
-        x = scaled(torch.from_numpy(np.asarray(images)))
-        return torch.cat([self.model.forward_head(self.model.forward_features(part), pre_logits=True) for part in x.split(64)]).numpy()
+    def features(self, images: np.ndarray, pooled: bool = True) -> np.ndarray:
+        """What the heads see of images, uint8 (n, 64, 64, 3): float32 (n, 192); not pooled, where it is seen, too: (n, 768)."""
+        maps = (self.model.forward_features(part) for part in scaled(torch.from_numpy(np.asarray(images))).split(64))
+        return torch.cat([self.model.forward_head(x, pre_logits=True) if pooled else x.flatten(1) for x in maps]).numpy()
 
 
 def accuracy(judged: Sequence[dict[str, str]], truth: Sequence[dict[str, str]]) -> dict[str, tuple[int, int]]:
