@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import kstest
 
 from rldf_utils import generate
-from rldf_utils.tiny import memory, networks, sampling, train, world
+from rldf_utils.tiny import judge, memory, networks, sampling, train, world
 
 RECIPE = networks.Recipe("epsilon", (8, 8), 8, seed=3, steps=3, batch=40)
 
@@ -128,3 +128,9 @@ def test_the_figure_has_a_panel_for_each_set_of_pictures():
     figure = memory.chart(found, table, "pixels")
     assert [ax.get_title().split("\n")[0] for ax in figure.axes] == ["a", "b"]
     assert "nearer to training: 1.00" in figure.axes[0].get_title()
+
+
+def test_the_judge_s_features_are_the_mean_of_its_map():
+    eyes, pictures = judge.Judge(), np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    whole = eyes.features(pictures, pooled=False).reshape(3, 192, -1)
+    assert np.allclose(whole.mean(2), eyes.features(pictures), atol=1e-4) and whole.std(2).max() > 0.1
