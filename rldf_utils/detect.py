@@ -1,4 +1,4 @@
-"""An open-vocabulary detector: eyes that had no part in a search or a clone, at paper scale, where the judge cannot look.
+"""An open-vocabulary detector at paper scale: the perceiver beside CLIP in a search, and the judge of what CLIP rewarded elsewhere.
 
 It names and counts what can be boxed, objects and people; places and weather it does not see. OWL-ViT (Minderer et al., 2022) and
 OWLv2 are meant, whose queries are independent of one another.
@@ -14,7 +14,7 @@ from torchvision.ops import batched_nms, box_convert
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
 from rldf_utils import results
-from rldf_utils.grammar import Grammar
+from rldf_utils.grammar import Encoding, Grammar
 from rldf_utils.models import located, variant
 from rldf_utils.perceive import Clip
 from rldf_utils.rules import forms
@@ -22,6 +22,7 @@ from rldf_utils.rules import forms
 AXES = ("Noun", "Frequency", "Density")  #: what boxes tell: of what, how many, how many people
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 PERSON = "person"
+OWL_V2 = "google/owlv2-base-patch16-ensemble@cfd3195ba4ea9592eec887ded089f4c08eff231d"
 
 
 class Detector:
@@ -73,8 +74,8 @@ class Detector:
 
 
 def detector(scale: str) -> Detector | None:
-    """The detector that RLDF_DETECTOR names, at paper scale, for which metrics.json then has its content; None where there is none."""
-    if scale != "paper" or not (own := results.setting("DETECTOR")):
+    """The detector of a scale: at paper scale RLDF_DETECTOR, or OWLv2, and metrics.json has its content; None below, or by "none"."""
+    if scale != "paper" or (own := results.setting("DETECTOR", OWL_V2)) == "none":
         return None
     found = Detector(own, device=results.device(scale))
     results.note("detector", found.fingerprint)
@@ -100,6 +101,11 @@ def read(found: Detector, images: Sequence[np.ndarray], grammar: Grammar) -> lis
         row["Density"] = number(int(counts[k, -1]), grammar.axes.get("Density", ()))
         rows.append({axis: word for axis, word in row.items() if axis in grammar.axes})
     return rows
+
+
+def beside(grammar: Grammar, encoding: Encoding, boxed: Mapping[str, str]) -> Encoding:
+    """What CLIP read, with the words of `read` in place of its own where boxes tell one."""
+    return grammar.encode(grammar.decode(encoding) | {axis: word for axis, word in boxed.items() if word})
 
 
 def eyes(found: Detector | None, clip: Clip, grammar: Grammar) -> Callable[[Sequence[np.ndarray]], list[Mapping[str, str]]]:

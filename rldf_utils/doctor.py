@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rldf_utils import clone, generate, inputs, models, perceive, plan, results
+from rldf_utils import clone, detect, generate, inputs, models, perceive, plan, results
 from rldf_utils.images import SUFFIXES
 
 GB = 10**9
@@ -94,14 +94,11 @@ def weights(report: Report, scale: str) -> None:
         for folder in sorted(results.MODELS.iterdir()):
             report.say((folder / "README.md").is_file(), f"{folder.name}: {results.fingerprint(folder)}")
         return
-    named = {"MODEL": generate.SD_14, "VAE": generate.FT_MSE, "CAPTIONER": perceive.BLIP_2}
-    if own := results.setting("DETECTOR"):
-        named["DETECTOR"] = own
-    else:
-        report.say(None, "DETECTOR: none is named (RLDF_DETECTOR); CLIP judges what CLIP rewarded")
+    named = {"MODEL": generate.SD_14, "VAE": generate.FT_MSE, "CLIP": perceive.VIT_L_14, "CAPTIONER": perceive.BLIP_2}
+    named |= {"DETECTOR": detect.OWL_V2}
     for ask, default in named.items():
         name = results.setting(ask, default)
-        if name in ("null", "own"):
+        if name in ("null", "own", "none"):
             report.say(True, f"{ask}: {name}")
             continue
         name, revision = models.split(name)
@@ -113,21 +110,11 @@ def weights(report: Report, scale: str) -> None:
             report.say(True, f"{ask}: {name} at {revision[:12]}, in the hub's cache")
         else:
             fetched(report, ask, name, revision)
-    if own := results.setting("CLIP"):
-        report.ask(f"CLIP: {own}", lambda: models.local(models.split(own)[0]) or models.kept(*models.split(own)) or absent(own))
-    else:
-        name = "timm/vit_large_patch14_clip_224.openai"
-        (report.say(True, f"CLIP: {name}, in the hub's cache") if models.kept(name, "main") else fetched(report, "CLIP", name, "main"))
     inception = Path(results.setting("INCEPTION") or results.CACHE.parent / "inception-2015-12-05.pt")
     there = "is here" if inception.is_file() else f"is not here yet; notebook 8 fetches it ({SIZES['INCEPTION']} GB), or put it there"
     report.say(inception.is_file() or None, f"INCEPTION: {inception} {there}")
     for what, licence in LICENCES.items():
         report.say(None, f"licence of {what}: {licence}")
-
-
-def absent(model: str) -> None:
-    name, revision = models.split(model)
-    raise FileNotFoundError(models.recipe(name, revision or "COMMIT", "CLIP"))
 
 
 def fetched(report: Report, ask: str, name: str, revision: str) -> None:

@@ -68,7 +68,8 @@ def fetched(name: str, revision: str, ask: str = "MODEL") -> Path:
         return here
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.txt"]))
-        weights = ["*/*.safetensors"] if (folder / "model_index.json").is_file() else ["*.safetensors"]
+        kinds = {"model_index.json": "*/*.safetensors", "open_clip_config.json": "open_clip*.safetensors"}  # beside it timm's halves
+        weights = next((files for name, files in kinds.items() if (folder / name).is_file()), "*.safetensors")
         snapshot_download(name, revision=revision, allow_patterns=weights, ignore_patterns=UNUSED)
         if missing(folder):  # a repository may have nothing but the halves
             snapshot_download(name, revision=revision, allow_patterns=weights)
@@ -98,7 +99,7 @@ def recipe(name: str, revision: str, ask: str) -> str:
     where = "-p MODEL FOLDER" if ask == "MODEL" else f"RLDF_{ask}=FOLDER"
     return (f"Where it can be reached: hf download {name} --revision {revision} --include '*.json' '*.txt' '*.safetensors'; then copy "
             f"~/.cache/huggingface/{part} of that machine to {home}/{part} here, links and all (rsync -a), and set HF_HUB_OFFLINE=1. "
-            f"Or give its files as a folder: {where}")  # fmt: skip
+            f"Or give its files as a folder: {where}{'; RLDF_DETECTOR=none does without' * (ask == 'DETECTOR')}")  # fmt: skip
 
 
 def parts(folder: Path) -> dict[str, Path]:

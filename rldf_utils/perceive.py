@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 from rldf_utils import results
 from rldf_utils.grammar import READ_STATES, Encoding, Grammar
 from rldf_utils.inputs import inputs, sentences  # noqa: F401  notebooks take both from here
-from rldf_utils.models import content, located, recipe
+from rldf_utils.models import content, located
 from rldf_utils.results import setting
 
 transformers_logging.set_verbosity_error()  # it warns that a captioner is given no text to go on from
@@ -215,31 +215,27 @@ class Clip:
 
     Args:
         model: a folder with open_clip_config.json and its weights (a name under data/models, or a path), such a hub id with "@"
-            and its revision, or a name of open_clip's own such as "ViT-L-14" together with `pretrained`, such as "openai".
+            and its revision, or the name of an architecture of open_clip's such as "ViT-L-14-quickgelu" together with `weights`.
+        weights: their file.
         batch: images a forward pass; the tail is padded, so that an embedding does not depend on its neighbours.
 
     Attributes:
-        fingerprint: of the folder; of weights that open_clip fetched, of their content.
+        fingerprint: of the folder; of weights in a file, of their content.
         renders_only: whether notebook A1 trained it, on renders of the small world and nothing else.
 
     Raises:
-        FileNotFoundError: no such folder and no `pretrained` tag, or weights that cannot be fetched.
+        FileNotFoundError, ValueError: see `models.located`.
     """
 
-    def __init__(self, model: str | Path = "tiny-clip", pretrained: str | None = None, *, batch: int = 32, device: str | None = None):
+    def __init__(self, model: str | Path = "tiny-clip", weights: Path | None = None, *, batch: int = 32, device: str | None = None):
         self.device, self.batch, name, self.renders_only = device or results.device(), batch, str(model), False
-        if pretrained is None:
+        if weights is None:
             folder, self.fingerprint = located(model, ask="CLIP")
             name, self.renders_only = f"local-dir:{folder}", (folder / "training.json").is_file()
-        try:
-            model, _, self.preprocess = open_clip.create_model_and_transforms(name, pretrained=pretrained, device=self.device)
-        except (RuntimeError, OSError) as error:
-            if pretrained is None:
-                raise
-            source = open_clip.get_pretrained_cfg(name, pretrained).get("hf_hub", "")
-            raise FileNotFoundError(f"open_clip cannot fetch {name} ({error}). {recipe(source.strip('/'), 'main', 'CLIP')}") from None
+        source = weights and str(weights)
+        model, _, self.preprocess = open_clip.create_model_and_transforms(name, pretrained=source, device=self.device)
         self.model, self.tokenize = model.eval(), open_clip.get_tokenizer(name)
-        if pretrained is not None:
+        if weights is not None:
             self.fingerprint = content(self.model)
         self._texts: dict[tuple[str, ...], np.ndarray] = {}
 
@@ -284,12 +280,17 @@ class Clip:
         return percepts
 
 
+VIT_L_14 = "timm/vit_large_patch14_clip_224.openai@18d0535469bb561bf468d76c1d73aa35156c922b"  #: where open_clip has OpenAI's weights
+
+
 def clip(scale: str = "tiny") -> Clip:
     """The CLIP of a scale: tiny-clip; at paper scale RLDF_CLIP, or OpenAI's ViT-L/14 (reference [5] of the paper)."""
     if scale != "paper":
         return Clip("tiny-clip")
-    own = setting("CLIP")
-    return Clip(own or "ViT-L-14-quickgelu", pretrained=None if own else "openai", device=results.device(scale))
+    device = results.device(scale)
+    if own := setting("CLIP"):
+        return Clip(own, device=device)
+    return Clip("ViT-L-14-quickgelu", located(VIT_L_14, ask="CLIP")[0] / "open_clip_model.safetensors", device=device)
 
 
 class Captioner:

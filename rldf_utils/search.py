@@ -1,12 +1,12 @@
 """RLDF end to end (Algorithm 1): one image in, no text; its encoding and new images out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from rldf_utils import agents, compiled, factored, outside, rewards
+from rldf_utils import agents, compiled, detect, factored, outside, rewards
 from rldf_utils.agents import Trajectory, run
 from rldf_utils.arguments import integer, real
 from rldf_utils.env import RLDFEnv, around
@@ -49,35 +49,48 @@ class Feedback:
     All states share one seed (section 5, insight 2: moving seeds give diverging semantics). Where a batch has room, the
     nearest states not yet made are made along; these are not counted as calls until the agent goes there.
 
+    Args:
+        detector: perceives beside CLIP, as the paper's object detectors do (section 3.1): see `detect.beside`. None for CLIP alone.
+
     Raises:
         ValueError: an unknown reward, a negative seed, or an image that is not uint8 (height, width, 3).
     """
 
     def __init__(self, model: Cache, clip: Clip, grammar: Grammar, image: np.ndarray, reward: int | Reward = 1, seed: int = 0,
-                 reading: Reading = DEFAULT):  # fmt: skip
+                 reading: Reading = DEFAULT, detector: detect.Detector | None = None):  # fmt: skip
         if not callable(reward) and (not hasattr(reward, "__index__") or reward not in REWARDS):
             known = ", ".join(f"{k} ({v})" for k, v in REWARDS.items())
             raise ValueError(f"reward {reward!r} is not known; choose one of {known}, or give a function of (seen, target)")
         if getattr(image, "dtype", None) != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError("the image must be uint8 (height, width, 3); read a file with perceive.read_image")
         self.model, self.clip, self.grammar, self.kind, self.seed = model, clip, grammar, reward, integer("seed", seed)
+        self.detector = detector
         outside.warn({"the input": image}, clip)
-        self.target_embedding = clip.embed_images([image])[0]
-        self.target = read(clip, self.target_embedding, grammar)  #: Algorithm 1, line 2
+        (found,) = self._perceived([image])
+        self.target_embedding = found[0]
+        self.target = self._read(*found)  #: Algorithm 1, line 2
         self.env = RLDFEnv(grammar, self.target, self.reward, reading=reading)
         if not callable(reward):
             self.env.most = rewards.most(reward, grammar.axes, reading) + reading.bonus
-        self._known: dict[int, np.ndarray] = {}  # embeddings; the pictures are on disk
+        self._known: dict[int, tuple[np.ndarray, Mapping[str, str]]] = {}  # embeddings and boxed words; the pictures are on disk
         self._seen: dict[int, Encoding] = {}
         model.reset()
 
-    def _look(self, state: int) -> np.ndarray:
-        """The embedding of a state's image."""
+    def _perceived(self, images: Sequence[np.ndarray]) -> list[tuple[np.ndarray, Mapping[str, str]]]:
+        """The embedding of each image, and the words that its boxes tell."""
+        boxed = detect.read(self.detector, images, self.grammar) if self.detector else [{}] * len(images)
+        return list(zip(self.clip.embed_images(images), boxed, strict=True))
+
+    def _read(self, embedding: np.ndarray, boxed: Mapping[str, str]) -> Encoding:
+        return detect.beside(self.grammar, read(self.clip, embedding, self.grammar), boxed)
+
+    def _look(self, state: int) -> tuple[np.ndarray, Mapping[str, str]]:
+        """A state's image as `_perceived`."""
         if state not in self._known:
             states = around([state], self.env.successors, self._known, self.model.batch)
             prompts = [self.grammar.surface(self.grammar.encoding(s)) for s in states]
             images = self.model(prompts, [self.seed] * len(states), count=False)
-            self._known |= zip(states, self.clip.embed_images(images), strict=True)
+            self._known |= zip(states, self._perceived(images), strict=True)
         self.model.count([self.grammar.surface(self.grammar.encoding(state))], [self.seed])
         return self._known[state]
 
@@ -89,7 +102,7 @@ class Feedback:
     def seen(self, state: int) -> Encoding:
         """What the perceiver sees in the state's image."""
         if state not in self._seen:
-            self._seen[state] = read(self.clip, self._look(state), self.grammar)
+            self._seen[state] = self._read(*self._look(state))
         return self._seen[state]
 
     def reward(self, state: int) -> float:
@@ -97,7 +110,7 @@ class Feedback:
 
         A picture that the model flagged (blackened, of one colour) shows nothing: none of the words, a cosine of 0.
         """
-        embedding, sentence = self._look(state), self.grammar.surface(self.grammar.encoding(state))
+        (embedding, _), sentence = self._look(state), self.grammar.surface(self.grammar.encoding(state))
         return self._reward(sentence, self.seed, embedding, lambda: self.seen(state))
 
     def _reward(self, sentence: str, seed: int, embedding: np.ndarray, seen: Callable[[], Encoding]) -> float:
@@ -112,8 +125,9 @@ class Feedback:
         """Rewards of further pictures of states, each drawn with the next seeds: (`factored.AGAIN`, states)."""
         prompts = [self.grammar.surface(self.grammar.encoding(state)) for state in states] * AGAIN
         seeds = [self.seed + 1 + k for k in range(AGAIN) for _ in states]
-        looks = zip(prompts, seeds, self.clip.embed_images(self.model(prompts, seeds)), strict=True)
-        return np.array([self._reward(*look, lambda e=look[2]: read(self.clip, e, self.grammar)) for look in looks]).reshape(AGAIN, -1)
+        looks = zip(prompts, seeds, self._perceived(self.model(prompts, seeds)), strict=True)
+        paid = [self._reward(prompt, seed, found[0], lambda found=found: self._read(*found)) for prompt, seed, found in looks]
+        return np.array(paid).reshape(AGAIN, -1)
 
 
 @dataclass
@@ -155,7 +169,8 @@ class Search:
 
 def rldf(image: np.ndarray, model: Cache, clip: Clip, grammar: Grammar, *, agent: str = "Factored",
          reward: int | Reward = 1, epsilon: float = 0.1, steps: int = 2000, calls: int | None = 100, seed: int = 0,
-         image_seed: int = 0, reading: Reading = DEFAULT, progress: str | None = None) -> Search:  # fmt: skip
+         image_seed: int = 0, reading: Reading = DEFAULT, detector: detect.Detector | None = None,
+         progress: str | None = None) -> Search:  # fmt: skip
     """Search the encoding that shows what the image shows.
 
     It ends when `steps` are made, `calls` pictures were looked at, or a picture pays the largest reward that there is. If
@@ -170,6 +185,7 @@ def rldf(image: np.ndarray, model: Cache, clip: Clip, grammar: Grammar, *, agent
         calls: at most; None for no limit, as the paper has it.
         seed: of the agent and the starts.
         image_seed: of all states' images.
+        detector: perceives beside CLIP, see `Feedback`.
         progress: label of a progress bar over the calls; None shows none.
 
     Raises:
@@ -182,7 +198,7 @@ def rldf(image: np.ndarray, model: Cache, clip: Clip, grammar: Grammar, *, agent
     spare = factored.spare(most) if agent == "Factored" else 0
     if agent != "Factored":
         grammar.limited(TABLE_STATES, f"a table of them, which agent {agent} needs")
-    feedback = Feedback(model, clip, grammar, image, reward, integer("image_seed", image_seed), reading)
+    feedback = Feedback(model, clip, grammar, image, reward, integer("image_seed", image_seed), reading, detector)
     env = feedback.env
     learner = factored.make(agent, env, epsilon, seed)
     with Bar(total=min(most, grammar.size), desc=progress, unit="call", disable=progress is None) as bar:

@@ -26,6 +26,8 @@ from transformers import (
     CLIPConfig,
     CLIPTextConfig,
     CLIPTextModel,
+    Owlv2Config,
+    Owlv2ForObjectDetection,
     OwlViTConfig,
     OwlViTForObjectDetection,
     PreTrainedTokenizerFast,
@@ -275,17 +277,24 @@ def blip_2(out: Path) -> Path:
     return out
 
 
-def owl_vit(out: Path) -> Path:
-    """google/owlvit-base-patch32 with the processor files of its repository. Its boxes lie anywhere."""
+def owl(out: Path, two: bool = False) -> Path:
+    """google/owlvit-base-patch32, or owlv2-base-patch16-ensemble, with the processor files of its repository. Its boxes lie anywhere."""
     torch.manual_seed(0)
     small = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
-    config = OwlViTConfig(text_config=small | {"max_position_embeddings": 16, "vocab_size": 49408},
-                          vision_config=small | {"image_size": 96, "patch_size": 32}, projection_dim=64)  # fmt: skip
-    lively(OwlViTForObjectDetection(config)).save_pretrained(out)
+    configured, kind = (Owlv2Config, Owlv2ForObjectDetection) if two else (OwlViTConfig, OwlViTForObjectDetection)
+    config = configured(text_config=small | {"max_position_embeddings": 16, "vocab_size": 49408},
+                        vision_config=small | {"image_size": 96, "patch_size": 32}, projection_dim=64)  # fmt: skip
+    lively(kind(config)).save_pretrained(out)
     tokenizer(out, "!")
     names = json.loads((out / "tokenizer_config.json").read_text())
-    put(out / "tokenizer_config.json", names | {"model_max_length": 16, "pad_token": "!", "processor_class": "OwlViTProcessor"})
-    put(out / "preprocessor_config.json", EXTRACTOR | {
+    put(out / "tokenizer_config.json", names | {
+        "model_max_length": 16, "pad_token": "!", "processor_class": "Owlv2Processor" if two else "OwlViTProcessor",
+    })  # fmt: skip
+    put(out / "preprocessor_config.json", {
+        "do_normalize": True, "do_pad": True, "do_rescale": True, "do_resize": True, "image_mean": MEAN, "image_std": STD,
+        "image_processor_type": "Owlv2ImageProcessor", "processor_class": "Owlv2Processor", "resample": 2,
+        "rescale_factor": 0.00392156862745098, "size": {"height": 96, "width": 96},
+    } if two else EXTRACTOR | {
         "crop_size": 96, "do_center_crop": False, "feature_extractor_type": "OwlViTFeatureExtractor", "size": [96, 96],
     })  # fmt: skip
     return out

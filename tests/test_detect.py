@@ -14,7 +14,7 @@ BASE = grammar.load("base")
 
 @pytest.fixture(scope="module")
 def owl(tmp_path_factory):
-    return detect.Detector(standins.owl_vit(tmp_path_factory.mktemp("owl")), threshold=0.3, batch=2, device="cpu")
+    return detect.Detector(standins.owl(tmp_path_factory.mktemp("owl")), threshold=0.3, batch=2, device="cpu")
 
 
 @pytest.fixture
@@ -22,7 +22,9 @@ def pictures():
     return list(np.random.default_rng(0).integers(0, 256, (3, 60, 80, 3), np.uint8))
 
 
-def test_a_stand_in_of_owl_vit_loads_and_boxes_do_not_depend_on_the_neighbours(owl, pictures):
+@pytest.mark.parametrize("two", [False, True])
+def test_stand_ins_of_owl_vit_and_owlv2_load_and_boxes_do_not_depend_on_the_neighbours(two, pictures, tmp_path):
+    owl = detect.Detector(standins.owl(tmp_path, two), threshold=0.3, batch=2, device="cpu")
     counts, scores = owl(pictures, ["dog", "car", "person"])
     assert counts.shape == scores.shape == (3, 3) and counts.sum() > 0 and ((scores > 0) == (scores >= 0.3)).all()
     alone = [owl([picture], ["dog", "car", "person"]) for picture in pictures]
@@ -67,10 +69,18 @@ def test_eyes_tell_objects_and_people_by_boxes_and_the_place_by_clip(pictures):
     assert [row["Scene"] for row in rows] == [row["Scene"] for row in alone]
 
 
-def test_at_paper_scale_a_setting_names_it_and_else_there_is_none(tmp_path, monkeypatch):
+def test_beside_clip_boxes_have_the_word_where_they_tell_one():
+    read = BASE.encode({"Frequency": "one", "Noun": "car", "Density": "two", "Scene": "a farm"})
+    boxed = {"Noun": "dog", "Frequency": "three", "Density": "no"}
+    assert BASE.decode(detect.beside(BASE, read, boxed)) == {**boxed, "Scene": "a farm"}
+    assert detect.beside(BASE, read, {"Noun": "", "Frequency": ""}) == detect.beside(BASE, read, {}) == read
+
+
+def test_at_paper_scale_a_setting_names_it_or_says_none(tmp_path, monkeypatch):
     monkeypatch.setenv("RLDF_DEVICE", "cpu")
+    monkeypatch.setenv("RLDF_DETECTOR", "none")
     assert detect.detector("paper") is None
-    monkeypatch.setenv("RLDF_DETECTOR", str(standins.owl_vit(tmp_path / "owl")))
+    monkeypatch.setenv("RLDF_DETECTOR", str(standins.owl(tmp_path / "owl")))
     assert detect.detector("tiny") is None and len(detect.detector("paper").fingerprint) == 16
     monkeypatch.setenv("RLDF_DETECTOR", "google/owlvit-base-patch32")
     with pytest.raises(ValueError, match="name a revision"):

@@ -46,7 +46,7 @@ def ready(monkeypatch, tmp_path):
     shutil.copy(results.DATA / "imagenet" / "imagenet100.csv", data / "imagenet")
     sets(data / "raw")
     monkeypatch.setattr(results, "DATA", data)
-    for name in ("vae", "clip", "captioner"):
+    for name in ("vae", "clip", "captioner", "detector"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").touch()
         monkeypatch.setenv(f"RLDF_{name.upper()}", str(tmp_path / name))
@@ -98,7 +98,8 @@ def test_what_is_missing_stops_it_and_is_named(capsys, monkeypatch, tmp_path):
     said = capsys.readouterr().out
     for words in ("SCALE=paper needs a GPU, and torch sees none", "RLDF_DEVICE=cpu",
                   "hf download CompVis/stable-diffusion-v1-4 --revision 133a221b", "RLDF_VAE=FOLDER", "RLDF_CLIP=FOLDER",
-                  "RLDF_CAPTIONER=FOLDER", "imagenet100/train is missing (notebooks 6, 7, 8)", "nothing was timed"):  # fmt: skip
+                  "RLDF_CAPTIONER=FOLDER", "RLDF_DETECTOR=FOLDER; RLDF_DETECTOR=none does without",
+                  "imagenet100/train is missing (notebooks 6, 7, 8)", "nothing was timed"):  # fmt: skip
         assert words in said
     assert f"{said.count('STOP')} things would stop a notebook" in said
 

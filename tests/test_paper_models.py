@@ -6,12 +6,13 @@ import socket
 from types import SimpleNamespace
 
 import numpy as np
+import open_clip
 import pytest
 import standins_models as standins
 import torch
 from PIL import Image
 
-from rldf_utils import generate, models, perceive, results
+from rldf_utils import detect, generate, models, perceive, results
 
 PROMPTS, SEEDS = ["a photo of one dog", "a photo of two cars"], [3, 1]
 SMALL = {"steps": 2, "guidance": 7.5, "size": 64, "batch": 2, "negative": generate.NEGATIVE}
@@ -76,7 +77,8 @@ def test_the_hub_s_files_and_the_same_files_in_a_folder_are_one_model(built, pap
 
 @pytest.mark.parametrize(("ask", "model", "load"), [
     ("MODEL", generate.SD_14, lambda: generate.text_to_image("paper")), ("VAE", generate.FT_MSE, None),
-    ("CAPTIONER", perceive.BLIP_2, lambda: perceive.captioner("paper")), ("CLIP", "openai", lambda: perceive.clip("paper"))])  # fmt: skip
+    ("CAPTIONER", perceive.BLIP_2, lambda: perceive.captioner("paper")), ("CLIP", perceive.VIT_L_14, lambda: perceive.clip("paper")),
+    ("DETECTOR", detect.OWL_V2, lambda: detect.detector("paper"))])  # fmt: skip
 def test_out_of_reach_it_is_said_what_to_fetch_and_where_to_put_it(ask, model, load, built, paper, monkeypatch):
     def closed(*_, **__):
         raise OSError("no network in this test")
@@ -210,3 +212,16 @@ def test_clip_is_identified_by_content_and_may_be_a_folder_or_a_commit_of_the_hu
     with torch.no_grad():
         eyes.model.logit_scale += 1
     assert models.content(eyes.model) != before
+
+
+def test_openai_s_clip_is_one_commit_of_the_hub(built, paper, monkeypatch):
+    """Of the real architecture the stand-in has the name; the commit's folder may hold the weights alone, as open_clip leaves it."""
+    config = json.loads((built.clip / "open_clip_config.json").read_text())["model_cfg"]
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-L-14-quickgelu", config)
+    folder = standins.hub(paper, perceive.VIT_L_14, built.clip)
+    (folder / "open_clip_config.json").unlink()
+    eyes, same = perceive.clip("paper"), perceive.Clip(built.clip, device="cpu")
+    pictures = list(np.random.default_rng(0).integers(0, 256, (2, 60, 80, 3), np.uint8))
+    assert (eyes.embed_images(pictures) == same.embed_images(pictures)).all()
+    assert (eyes.embed_texts(PROMPTS) == same.embed_texts(PROMPTS)).all()
+    assert eyes.fingerprint == models.content(same.model)

@@ -13,7 +13,7 @@ import standins
 import standins_models as models
 from PIL import Image
 
-from rldf_utils import cache, fid, imagenet, results, trainings
+from rldf_utils import cache, detect, fid, imagenet, results, trainings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,7 +24,7 @@ def paper(tmp_path_factory):
     folder = tmp_path_factory.mktemp("paper")
     settings = {"RESULTS": folder / "results", "CACHE": folder / "cache", "DEVICE": "cpu", "STEPS": 1, "SIZE": 64, "SHARE": 0.002}
     settings |= {"MODEL": models.stable_diffusion(folder / "sd"), "VAE": models.vae(folder / "vae"), "EFFORT": "smoke"}
-    settings |= {"CLIP": models.clip(folder / "clip"), "CAPTIONER": models.blip_2(folder / "blip")}
+    settings |= {"CLIP": models.clip(folder / "clip"), "CAPTIONER": models.blip_2(folder / "blip"), "DETECTOR": models.owl(folder / "owl")}
     settings |= {"INCEPTION": folder / "inception-2015-12-05.pt"}
     for place in (folder / "own" / "cats", folder / "own" / "dogs"):
         place.mkdir(parents=True)
@@ -73,6 +73,14 @@ def test_notebook_6_clones_pictures_of_one_s_own_without_imagenet(paper):
     found = record(paper, "06_imagenet100_cloning")
     assert "device: cpu" in said and found["metrics"]["classes_found"] == [0, 0]
     assert "not testable here" in found["metrics"]["verdicts"]["three pictures tell what a class shows"]
+
+
+def test_notebook_4_searches_with_a_detector_beside_clip(paper):
+    cells = standins.executed("04_image_search", SCALE="paper", GRAMMAR="smoke", STEPS=5)
+    words, feedback = cells["grammar"], cells["feedback"]
+    assert record(paper, "04_image_search")["notes"]["detector"] == feedback.detector.fingerprint
+    (boxed,) = detect.read(feedback.detector, [cells["image"]], words)
+    assert words.decode(feedback.target) | {axis: word for axis, word in boxed.items() if word} == words.decode(feedback.target)
 
 
 @pytest.mark.parametrize(("name", "parameters"), [

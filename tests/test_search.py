@@ -51,6 +51,23 @@ def test_the_image_is_found(clip, painter, agent):
     assert found.calls < {"Factored": 32, "Q": 480}[agent]
 
 
+def test_a_detector_perceives_beside_clip(clip, painter):
+    """It boxes two dogs and three people everywhere: so has the target, and of the reward only the place is left, which CLIP reads."""
+    base = grammar.load("base")
+
+    def boxes(images, words):
+        counts = np.tile([2 if word == "dog" else 3 if word == "person" else 0 for word in words], (len(images), 1))
+        return counts, counts / 4
+
+    image = world.render({"Frequency": "one", "Noun": "car", "Density": "no", "Scene": "a street"}, 2**31 + 5)
+    found = search.rldf(image, painter, clip, base, seed=3, detector=boxes)
+    assert base.surface(found.feedback.target) == "a photo of two dogs and many people in a street"
+    assert all(row["seen"].startswith("a photo of two dogs and many people in ") for row in found.visited())
+    assert base.decode(found.final)["Scene"] == "a street" and found.trajectory.rewards.max() == 0
+    again = found.feedback.again([base.index(found.final)] * 2)
+    assert again.shape == (2, 2) and (again == 0).all(), "further pictures are perceived in the same way"
+
+
 class Overlap:
     """An encoder whose cosine is the share of axes that agree with a goal, the nearest; on the last axis only where the first agrees."""
 
@@ -311,5 +328,5 @@ def test_a_flagged_picture_shows_nothing(clip, tmp_path, reward):
 def test_a_search_keeps_no_picture_in_memory(clip, painter):
     feedback = search.Feedback(painter, clip, grammar.load("base"), world.render(TARGET, 2**31))
     feedback.reward(0)
-    assert len(feedback._known) == painter.batch and {e.ndim for e in feedback._known.values()} == {1}
+    assert len(feedback._known) == painter.batch and {e.ndim for e, _ in feedback._known.values()} == {1}
     assert (feedback.image(0) == painter([grammar.load("base").surface((0, 0, 0, 0))], [0])[0]).all() and painter.calls == 1
