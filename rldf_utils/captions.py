@@ -2,21 +2,46 @@
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from rldf_utils import stats
-from rldf_utils.grammar import NUMERALS, GrammarError
+from rldf_utils import detect, perceive, plots, stats
+from rldf_utils.grammar import NUMERALS, Grammar, GrammarError
 from rldf_utils.rules import forms
 from rldf_utils.tiny import world  # renders stand in for photographs whose semantics are known
-from rldf_utils.tiny.sampling import BASE, FULL, LARGE, PLAIN  # the small world's words stand in for a larger one's
+from rldf_utils.tiny.judge import Judge  # below paper scale the judge stands in for a detector
+from rldf_utils.tiny.sampling import BASE, FULL, HELD_OUT, LARGE, PLAIN  # the small world's words stand in for a larger one's
 
 Semantics = Mapping[str, str]  #: axis -> word
+Eyes = Callable[[Sequence[np.ndarray]], list[Semantics]]
 COLOURS = {"true sentence": "black", "encoding": "#009e73", "encoding, all axes": "#56b4e9", "caption": "#cc79a7", "PEZ": "#e69f00"}
 NOT_HERE = "not testable here (needs a judge of photographs)"
+
+
+def eyes(scale: str, grammar: Grammar) -> Eyes | None:
+    """Who says what pictures show: the judge; at paper scale the detector, of what boxes tell in a grammar's words; None without one."""
+    if scale != "paper":
+        return Judge()
+    found = detect.detector(scale)
+    return partial(detect.read, found, grammar=grammar) if found else None
+
+
+def inputs(scale: str, rng: np.random.Generator, n: int, look: Eyes | None) -> tuple[dict[str, list], dict[str, list[Semantics]]]:
+    """World -> its inputs, uint8 (height, width, 3) each, and what they show: renders of `truths`.
+
+    At paper scale they are the photographs, called "base" after the axes; of them is known what the eyes see, if there are any.
+    """
+    if scale == "paper":
+        found = [perceive.read_image(path) for path in perceive.inputs(scale).values()]
+        told = look(found) if look else [{}] * len(found)
+        return {"base": found}, {"base": [{axis: word for axis, word in row.items() if word} for row in told]}
+    wanted = truths(rng, n)
+    first = {name: HELD_OUT + 1000 * (k + 1) for k, name in enumerate(wanted)}
+    return {name: [world.render(w, first[name] + k) for k, w in enumerate(words)] for name, words in wanted.items()}, wanted
 
 
 def truths(rng: np.random.Generator, n: int) -> dict[str, list[dict[str, str]]]:
@@ -38,36 +63,37 @@ def sentence(words: Semantics) -> str:
     return FULL.surface(FULL.encode(PLAIN | words))
 
 
-def said(text: str) -> dict[str, str]:
-    """The words that a text says, by axis: of a sentence of the full grammar all axes; of prose the longest word it holds.
+def said(text: str, grammar: Grammar = FULL) -> dict[str, str]:
+    """The words that a text says, by axis: of a sentence of the grammar all axes; of prose the longest word it holds.
 
     Prose says nothing of numbers here: what a "two" in it counts is not known.
     """
     try:
-        return FULL.decode(FULL.parse(text))
+        return grammar.decode(grammar.parse(text))
     except GrammarError:
         found = {}
-        for axis, singular in FULL.axes.items():
-            held = [(len(form), word) for word, written in zip(singular, FULL.words[axis], strict=True) for form in forms(written)
+        for axis, singular in grammar.axes.items():
+            held = [(len(form), word) for word, written in zip(singular, grammar.words[axis], strict=True) for form in forms(written)
                     if word and word not in NUMERALS and re.search(rf"\b{re.escape(form)}\b", text, re.IGNORECASE)]  # fmt: skip
             if held:
                 found[axis] = max(held)[1]
         return found
 
 
-def in_words(texts: Sequence[str], wanted: Sequence[Semantics]) -> pd.DataFrame:
+def in_words(texts: Sequence[str], wanted: Sequence[Semantics], grammar: Grammar = FULL) -> pd.DataFrame:
     """Before any drawing: per axis, in how many of the n inputs that show it a text says it right, wrong, or omits it.
 
     Omitted: nothing is said of the axis, or the plain word where the input shows another.
     """
-    rows = {axis: {"n": 0, "right": 0, "wrong": 0, "omitted": 0} for axis in FULL.axes}
-    for words, truth in zip(map(said, texts), wanted, strict=True):
+    rows = {axis: {"n": 0, "right": 0, "wrong": 0, "omitted": 0} for axis in grammar.axes}
+    for words, truth in zip((said(text, grammar) for text in texts), wanted, strict=True):
         for axis in world.visible(truth) & set(truth):
             plain = None if axis in BASE.axes else PLAIN[axis]
             told = words.get(axis, plain)
             rows[axis]["n"] += 1
             rows[axis]["right" if told == truth[axis] else "omitted" if told == plain else "wrong"] += 1
-    return pd.DataFrame([{"axis": axis, **row} for axis, row in rows.items() if row["n"]])
+    columns = ["axis", "n", "right", "wrong", "omitted"]
+    return pd.DataFrame([{"axis": axis, **row} for axis, row in rows.items() if row["n"]], columns=columns)
 
 
 def shows(seen: Semantics, truth: Semantics) -> dict[str, bool]:
@@ -167,7 +193,7 @@ def chart(table: pd.DataFrame) -> plt.Figure:
     """
     *others, last = parts = {name: part for name, part in table.groupby("world", sort=False)}
     figure = plt.figure(figsize=(10, 6.2))
-    panels = figure.subplot_mosaic([[name, last] for name in others], sharex=True)
+    panels = figure.subplot_mosaic([[name, last] for name in others] or [[last]], sharex=True)
     for name, part in parts.items():
         ax, words, prompts = panels[name], list(dict.fromkeys(part["axis"])), [p for p in COLOURS if p in set(part["prompt"])]
         for k, prompt in enumerate(prompts):
@@ -181,7 +207,7 @@ def chart(table: pd.DataFrame) -> plt.Figure:
             ax.axhline(line - 0.5, color="#dddddd", lw=0.8)
         few = part["n"][part["prompt"] == "PEZ"].max()
         ax.set_title(f"{name}: {part['n'].max()} inputs, PEZ {few}", loc="left")
-        ax.set(xlim=(-0.02, 1.02), xlabel="share of pictures that show what the input shows" if name in (others[-1], last) else "")
+        ax.set(xlim=(-0.02, 1.02), xlabel="share of pictures that show what the input shows" if name in (*others[-1:], last) else "")
     used = [p for p in COLOURS if p in set(table["prompt"])]
     handles = [plt.Line2D([], [], marker="o", ls="", color=COLOURS[p], label=p) for p in used]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(used), frameon=False)
@@ -203,14 +229,14 @@ def gallery(rows: Sequence[tuple[np.ndarray, Semantics | None, Mapping[str, tupl
     for ax in axes.flat:
         ax.axis("off")
     for line, (image, truth, parts) in zip(axes, rows, strict=True):
-        line[0].imshow(image)
+        plots.picture(line[0], image)
         line[0].set_title("input", fontsize=8, loc="left")
         for b, (name, (prompt, pictures, seen)) in enumerate(parts.items()):
             first = 2 + b * (each + 1)
             line[first].set_title("\n".join(textwrap.wrap(f"{name}: {prompt}", 17 * each)), fontsize=8, loc="left")
             for k, picture in enumerate(pictures):
                 ax, wrong = line[first + k], []
-                ax.imshow(picture)
+                plots.picture(ax, picture)
                 if seen is not None:
                     wrong = [f"{axis} {seen[k][axis] or 'none'}" for axis, right in shows(seen[k], truth).items() if not right]
                 if wrong:
