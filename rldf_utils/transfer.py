@@ -163,7 +163,7 @@ def effect(terms: Sequence[Term], rng: np.random.Generator, draws: int = 1000) -
                 rows = np.flatnonzero(labels == label)
                 pictures[test][:, rows] = weights(len(rows)) * len(rows) / len(labels)
         value += sign * float(hits.mean())
-        total += sign * ((seeds @ hits) * pictures[test]).sum(1)
+        total += sign * (seeds * (pictures[test] @ hits.T.astype(float))).sum(1)
     low, high = np.percentile(total, [2.5, 97.5])
     return value, min(float(low), value), max(float(high), value)
 

@@ -81,6 +81,15 @@ def linear_head(folder: Path, share: float) -> str:
     return f"{n:,} x 1,280, accuracy {(classify.decide(weights, x[:]) == labels).mean():.2f}"
 
 
+def interval(folder: Path, share: float) -> str:
+    """Notebook 7: one number of Table 2 with its interval, over ten seeds and the training pictures of clone and real together."""
+    from rldf_utils import transfer
+
+    n, rng = round(2 * REAL * share), np.random.default_rng(0)
+    value, low, high = transfer.effect([(100, rng.random((10, n)) < 0.5, np.arange(n) * 100 // n, "")], rng)
+    return f"{n:,} pictures, {value:.1f} ({low:.1f} to {high:.1f})"
+
+
 def features(folder: Path, share: float) -> str:
     """Notebook 8: 512 px pictures read by 16 processes, resized to Inception's 299 px, and their features, 2,048 each, of nothing."""
     import torch
@@ -123,7 +132,7 @@ def distances(folder: Path, share: float) -> str:
     return f"{len(x):,} x {len(y):,} x 2,048, FID {value:.3f}"
 
 
-STEPS = {"6": [plan_and_clone], "7": [trainings, linear_head], "8": [features, distances]}
+STEPS = {"6": [plan_and_clone], "7": [trainings, linear_head, interval], "8": [features, distances]}
 
 
 def anonymous(process: psutil.Process) -> int:

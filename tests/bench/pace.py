@@ -31,7 +31,9 @@ def main() -> None:
             began, busy = time.monotonic(), time.process_time()
             run()
             busy = (time.process_time() - busy) / (BATCHES * SECONDS)
-            rows[name] = f"{BATCHES * SECONDS / (time.monotonic() - began):.0%}, {busy:.2f} cores"
+            share = BATCHES * SECONDS / (time.monotonic() - began)
+            rows[name] = f"{share:.0%}, {busy:.2f} cores"
+            assert share >= 0.9, f"{name}: {share:.0%} of the pace, less than 90 %"
     rows["cores; load while it ran"] = f"{os.cpu_count()}; {os.getloadavg()[0]:.1f}"
     text = f"{__doc__}\n{pd.Series(rows, name='of the pace').to_markdown()}\n\n{results.provenance()['machine']}\n"
     results.write(results.RESULTS / "bench" / "pace.md", text)
