@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from rldf_utils import plots
 from rldf_utils.ablation import CONDITIONS, RENDERS
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73")  #: of the models, in their order
@@ -55,7 +56,7 @@ def gallery(lines: Sequence[tuple[str, Mapping[str, tuple[np.ndarray, str, bool]
     figure, axes = plt.subplots(len(lines), len(columns), figsize=(1.3 * len(columns) + 2.2, 1.5 * len(lines) + 0.3), squeeze=False)
     for line, (label, parts) in zip(axes, lines, strict=True):
         for ax, (condition, (picture, word, shown)) in zip(line, parts.items(), strict=True):
-            ax.imshow(picture)
+            plots.picture(ax, picture)
             ax.set(xticks=[], yticks=[])
             red = shown and condition != "said"
             ax.spines[:].set(visible=red, color="#d00000", lw=3)

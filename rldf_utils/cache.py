@@ -18,6 +18,7 @@ from rldf_utils.results import CACHE, note, write
 from rldf_utils.threads import spread
 
 THREADS = min(8, os.cpu_count() or 1)  #: that encode and write
+FLAGGED: set[tuple[str, str, int]] = set()  #: (model, prompt, seed) of what was flagged in this process, for metrics.json
 
 
 class TextToImage(Protocol):
@@ -113,7 +114,8 @@ class Cache:
     def _flag(self, prompt: str, seed: int, why: str) -> None:
         if why:
             self.flagged[prompt, int(seed)] = why
-            note("flagged pictures", len(self.flagged))
+            FLAGGED.add((self.fingerprint, prompt, int(seed)))
+            note("flagged pictures", len(FLAGGED))
 
     def count(self, prompts: Sequence[str], seeds: Sequence[int]) -> None:
         """Count these as calls; for images that were made ahead because a batch had room."""

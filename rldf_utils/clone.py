@@ -116,6 +116,23 @@ def remake(row: pd.Series) -> bytes:
     return data
 
 
+def reproduced(row: pd.Series, folder: Path) -> bool | None:
+    """Whether the file of one row comes out again from that row alone, byte for byte.
+
+    Returns:
+        None where that cannot be seen here: it was drawn by other versions or on another kind of device, which may change the
+        last bit.
+
+    Raises:
+        ValueError: it comes out with other bytes.
+    """
+    try:
+        here = getattr(tasks.from_recipe(*row[tasks.RECIPE]), "made", "")
+    except RuntimeError:  # no such device
+        return None
+    return None if row.get("made", "") not in ("", here) else remake(row) == (folder / row["path"]).read_bytes()
+
+
 def clone(manifest: pd.DataFrame, folder: Path, address: str = "", progress: str | None = "clone") -> pd.DataFrame:
     """Make the images of a manifest that are not there yet, and write down the sha256 of all.
 

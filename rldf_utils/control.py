@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.distance import pdist
 
-from rldf_utils import landscape, peers, plan, stats
+from rldf_utils import landscape, peers, plan, plots, stats
 from rldf_utils.captions import NOT_HERE, shows  # noqa: F401  notebook 9 takes both from here
 from rldf_utils.generate import Cache
 from rldf_utils.grammar import Grammar
@@ -201,7 +201,7 @@ def beside(rows: Mapping[str, Sequence[Sequence[np.ndarray]]], titles: Sequence[
             if titles and not number:
                 line[place].text(0, 1.24, titles[k], transform=line[place].transAxes, fontsize=9, weight="bold")
             for ax, picture in zip(line[place:], block, strict=False):
-                ax.imshow(picture)
+                plots.picture(ax, picture)
             place += len(block) + 1
     return figure
 

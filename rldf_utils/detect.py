@@ -62,7 +62,7 @@ class Detector:
             ready = self.processor(text=[texts] * self.batch, images=part, return_tensors="pt", truncation=True).to(self.device)
             found = self.model(**ready)
             for k, image in enumerate(images[start : start + self.batch], start):
-                if (image == image[0, 0]).all():
+                if blank(image):
                     continue
                 best, word = found.logits[k - start].sigmoid().max(-1)
                 here = best >= self.threshold
@@ -82,6 +82,11 @@ def detector(scale: str) -> Detector | None:
     return found
 
 
+def blank(image: np.ndarray) -> bool:
+    """Whether an image is of one colour, as one that a safety checker blackened: then it shows nothing."""
+    return bool((image == image[0, 0]).all())
+
+
 def number(count: int, words: Sequence[str]) -> str:
     """The word of an axis for a number: its numeral, or "many" beyond the axis's numerals; "" if the axis has neither."""
     known = {n: word for n, word in enumerate(NUMBERS) if word in words}
@@ -89,7 +94,10 @@ def number(count: int, words: Sequence[str]) -> str:
 
 
 def read(found: Detector, images: Sequence[np.ndarray], grammar: Grammar) -> list[dict[str, str]]:
-    """The words of `AXES` that boxes show, one row per image; Noun is the best-scored one, "" where none is found."""
+    """The words of `AXES` that boxes show, one row per image; Noun is the best-scored one, "" where none is found.
+
+    A blank image shows none: not even that there is nobody.
+    """
     nouns = [forms(word)[0] for word in grammar.words.get("Noun", ())]  # a single one is no axis
     counts, scores = found(images, [*nouns, PERSON])
     best = scores[:, : len(nouns)].argmax(1) if nouns else np.zeros(len(images), int)
@@ -99,7 +107,7 @@ def read(found: Detector, images: Sequence[np.ndarray], grammar: Grammar) -> lis
         objects = int(counts[k, noun]) if there else 0
         row = {"Noun": nouns[noun] if there else "", "Frequency": number(objects, grammar.axes.get("Frequency", ()))}
         row["Density"] = number(int(counts[k, -1]), grammar.axes.get("Density", ()))
-        rows.append({axis: word for axis, word in row.items() if axis in grammar.axes})
+        rows.append({axis: "" if blank(images[k]) else word for axis, word in row.items() if axis in grammar.axes})
     return rows
 
 
@@ -109,10 +117,14 @@ def beside(grammar: Grammar, encoding: Encoding, boxed: Mapping[str, str]) -> En
 
 
 def eyes(found: Detector | None, clip: Clip, grammar: Grammar) -> Callable[[Sequence[np.ndarray]], list[Mapping[str, str]]]:
-    """What pictures show, on all the grammar's axes: what boxes tell by the detector, if there is one, and all else by CLIP."""
+    """What pictures show, on all the grammar's axes: what boxes tell by the detector, if there is one, and all else by CLIP.
+
+    A blank one shows "" everywhere.
+    """
 
     def look(images: Sequence[np.ndarray]) -> list[Mapping[str, str]]:
-        told = [grammar.decode(percept.encoding) for percept in clip.perceive(images, grammar)]
+        told = [dict.fromkeys(grammar.axes, "") if blank(image) else grammar.decode(percept.encoding)
+                for image, percept in zip(images, clip.perceive(images, grammar), strict=True)]  # fmt: skip
         boxed = read(found, images, grammar) if found else [{}] * len(told)
         return [one | more for one, more in zip(told, boxed, strict=True)]
 

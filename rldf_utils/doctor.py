@@ -26,10 +26,13 @@ PACE = 0.55  #: pictures a second of the paper's A100 (section 4), where no batc
 NEEDS = {
     "01_grammar_encoding": (288, 0.1, 6, 0), "02_environment_design": (960, 0.1, 6, 0), "03_agent_training_sweeps": (0, 0.5, 4, 0),
     "04_image_search": (552, 0.1, 6, 0), "05_noisy_diffusion_gradient": (960, 0.2, 6, 0), "06_imagenet100_cloning": (100, 1, 8, 0),
-    "07_resnet18_classification": (0, 47 * 2, 16, 67), "08_fid_kid_imagenet_variants": (0, 3, 16, 4), "09_control": (3600, 0.1, 8, 0),
-    "A2_agent_claims": (3034, 0.2, 8, 0), "A3_search_at_equal_cost": (4000, 0.2, 8, 0), "A4_captions_and_encodings": (500, 1, 10, 0),
+    "07_resnet18_classification": (49_920, 47 * 2, 16, 106), "08_fid_kid_imagenet_variants": (0, 3, 16, 4), "09_control": (3600, 0.1, 8, 0),
+    "A2_agent_claims": (3034, 0.2, 8, 0), "A3_search_at_equal_cost": (4000, 0.2, 8, 0), "A4_captions_and_encodings": (60, 0.2, 10, 0),
     "A5_ablation_and_memorisation": (108, 0.1, 8, 0), "10_claims_ledger": (0, 0, 4, 0),
 }  # fmt: skip
+#: notebook -> GB of GPU memory that it wants, derived, and what does with less
+VIDEO = {"6": (13, "RLDF_BATCH=2, RLDF_CHECKER=no"), "A4": (24, "a smaller BLIP-2 by RLDF_CAPTIONER"),
+         "7": (40, "a smaller batch in classify.RECIPES, which is another recipe")}  # fmt: skip
 FOLDERS = {"imagenet100/train": 100, "imagenet100/val": 100, "imagenet-sketch": 1000}  #: class folders of each set
 FOLDERS |= {"imagenet-r": 200, "imagenet-a": 200, "imagenet-o": 200}
 #: of the models of paper scale: what the files weigh, and what a user must accept
@@ -81,8 +84,11 @@ def machine(report: Report, scale: str) -> None:
     count = torch.cuda.device_count()
     if count > 1:
         report.say(None, f"{count} GPUs seen; notebook 6 uses them all with RAY_ADDRESS = 'local', the others one")
-    if count and (free := torch.cuda.mem_get_info()[0] / GB) < 13:
-        report.say(None, f"{free:.0f} GB of GPU memory are free; notebook 6 wants 13: RLDF_BATCH=2, RLDF_CHECKER=no")
+    if count:
+        free = torch.cuda.mem_get_info()[0] / GB
+        for notebook, (want, instead) in VIDEO.items():
+            if free < want:
+                report.say(None, f"{free:.0f} GB of GPU memory are free; notebook {notebook} wants {want}: {instead}")
     need = max(ram for _, _, ram, _ in NEEDS.values()) if scale == "paper" else 3
     report.say(memory() >= need * 0.9, f"memory: {memory():.0f} GB; the notebooks want up to {need}")
 
@@ -103,7 +109,8 @@ def weights(report: Report, scale: str) -> None:
             continue
         name, revision = models.split(name)
         if folder := models.local(name):
-            report.ask(f"{ask}: {folder}", lambda folder=folder: models.variant(folder) or "safetensors")
+            spare = "safety_checker" if results.setting("CHECKER") == "no" else ""
+            report.ask(f"{ask}: {folder}", lambda folder=folder, spare=spare: models.variant(folder, spare) or "safetensors")
         elif not revision:
             report.say(False, f"{ask}: {name} needs a revision, as {name}@COMMIT")
         elif folder := models.kept(name, revision):
@@ -205,12 +212,15 @@ def cost(report: Report, scale: str, speed: float | None, price: float | None) -
     spread = ", ".join(f"{whole / rate / 3600 / n:,.0f} h on {n}" for n in (1, 5, 64))
     print(f"  the paper's {whole:,} images: {spread} GPUs, {whole * PICTURE / GB:,.0f} GB; a worker that is lost costs at most "
           f"{clone.GPU_TASK / rate:,.0f} s of a GPU")  # fmt: skip
-    want = {results.RESULTS: left["GB of disk"].sum() - 71, results.CACHE: 71 + 8}
-    for place, need in want.items():
+    kept = sum(NEEDS[notebook][3] for notebook in left["notebook"])
+    disks = {}  # results and caches may lie on one
+    for place, need in ((results.RESULTS / scale, left["GB of disk"].sum() - kept), (results.CACHE, kept + 8)):
         there = next(path for path in (place, *place.parents) if path.exists())
-        free = shutil.disk_usage(there).free / GB
-        text = f"disk at {place}: {free:,.0f} GB free, up to {max(need, 0):,.0f} needed"
-        report.say(free >= need, f"{text}; RLDF_RESULTS and RLDF_CACHE name other places")
+        disks.setdefault(there.stat().st_dev, []).append((place, there, need))
+    for parts in disks.values():
+        need, free = sum(need for *_, need in parts), shutil.disk_usage(parts[0][1]).free / GB
+        text = f"disk at {' and '.join(str(place) for place, *_ in parts)}: {free:,.0f} GB free, up to {need:,.0f} needed"
+        report.say(free >= need, f"{text}; results/{scale} may be a link to another disk, and RLDF_CACHE names another place")
 
 
 def main(scale: str, price: float | None = None) -> int:

@@ -204,14 +204,14 @@ class Network:
     device: str = "cpu"
 
 
-def network(scale: str) -> Network:
-    """The feature network of a scale.
+def network(scale: str, device: str | None = None) -> Network:
+    """The feature network of a scale, on a device; None takes the scale's.
 
     Raises:
         ConnectionError: Inception's weights are not there and cannot be fetched; the message says from where to where.
         ValueError: weights of another sha256, or a file of another name in RLDF_INCEPTION.
     """
-    device = results.device(scale)
+    device = device or results.device(scale)
     if scale == "paper":
         path = Path(results.setting("INCEPTION") or CACHE.parent / "inception-2015-12-05.pt")
         if path.name != "inception-2015-12-05.pt":

@@ -69,9 +69,9 @@ class Diffusers:
         name, after = split(model)
         steps = steps or STEPS.get(Path(model).name, 6)
         if vae:
-            vae = [vae, ""] if isinstance(vae, str) else vae
-            self.vae, known = located(vae[0], ask="VAE")
-            vae = [vae[0], known]
+            name_of = vae if isinstance(vae, str) else vae[0]
+            self.vae, known = located(name_of, ask="VAE")
+            vae = [str(self.vae.absolute()) if local(name_of) else name_of, known]  # a folder is found from everywhere
         else:
             self.vae = None
         self.batch, self.steps, self.guidance, self.negative, self.size = batch, steps, guidance, negative, size
@@ -146,7 +146,8 @@ class Diffusers:
 
         Raises:
             ValueError: too many or few, or a prompt that is too long.
-            FloatingPointError: an image that is not finite.
+            FloatingPointError: several images, and none of them finite. A single one is black, and flagged: in a long run it
+                is one of many.
         """
         n = len(prompts)
         if not 0 < n <= self.batch or n != len(seeds):
@@ -162,13 +163,15 @@ class Diffusers:
             num_inference_steps=self.steps, guidance_scale=self.guidance, height=self.size, width=self.size, output_type="np",
         )  # fmt: skip
         images = (out.images[:n] * 255).round()
+        broken = ~np.isfinite(images).all((1, 2, 3))
+        if broken.all() and n > 1:
+            raise FloatingPointError(f"{prompts[0]!r}, seed {seeds[0]}: a picture not finite in {self.dtype}, as all beside it. "
+                                     "Half precision overflows in some autoencoders: RLDF_DTYPE=float32, or RLDF_VAE")  # fmt: skip
+        images[broken] = 0
         unsafe = out.nsfw_content_detected or [False] * n
-        for prompt, seed, image, flag in zip(prompts, seeds, images, unsafe, strict=False):
-            if not np.isfinite(image).all():
-                raise FloatingPointError(f"{prompt!r}, seed {seed}: the picture is not finite in {self.dtype}. Half precision overflows in "
-                                         "some autoencoders: RLDF_DTYPE=float32, or another one by RLDF_VAE")  # fmt: skip
-            if flag or (image == image[0, 0]).all():
-                why = "blackened by the model's safety checker" if flag else "of one colour"
+        for prompt, seed, image, nan, flag in zip(prompts, seeds, images, broken, unsafe, strict=False):
+            if nan or flag or (image == image[0, 0]).all():
+                why = f"not finite in {self.dtype}" if nan else "blackened by the model's safety checker" if flag else "of one colour"
                 self.flagged[prompt, int(seed)] = why
                 warnings.warn(f"a picture {why}: {prompt!r}, seed {seed}", stacklevel=2)
         return images.astype(np.uint8)
@@ -209,9 +212,10 @@ def from_recipe(model: str, revision: str, negative: str, settings: str) -> Text
         return Null(**options)
     if model == images_api.NAME:
         return images_api.OpenAIImages(**options, revision=revision)
-    if options["device"] == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError("this was drawn on cuda, and torch sees no such device here. A row whose settings say \"device\": \"cpu\" and "
-                           '"dtype": "float16" gives the same picture up to rounding')  # fmt: skip
+    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if (kind := options["device"]) in there and not there[kind]():
+        raise RuntimeError(f'this was drawn on {kind}, and torch sees no such device here. A row whose settings say "device": "cpu" '
+                           'and "dtype": "float16" gives the same picture up to rounding')  # fmt: skip
     made = Diffusers(model, revision=revision, negative=negative, **options)
     vae = json.loads(made.recipe["settings"])["vae"]
     for what, holds, wanted in ((f"model folder {model}", made.recipe["revision"], revision), ("autoencoder", vae, options["vae"])):

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from rldf_utils.results import MODELS, fingerprint
+from rldf_utils.results import MODELS, fingerprint, setting
 
 UNUSED = ["*.fp16.*", "*.non_ema.*", "*.fp16-*", "*.non_ema-*"]  #: of the hub's weights
 
@@ -89,17 +89,17 @@ def kept(name: str, revision: str) -> Path | None:
         folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
     except LocalEntryNotFoundError:
         return None
-    return None if missing(folder) else folder
+    spare = {"safety_checker"} if setting("CHECKER") == "no" else set()
+    return None if set(missing(folder)) - spare else folder
 
 
 def recipe(name: str, revision: str, ask: str) -> str:
     """How to bring a model of the hub to a machine that does not reach it."""
     home = os.environ.get("HF_HOME") or "~/.cache/huggingface"
     part = f"hub/models--{name.replace('/', '--')}"
-    where = "-p MODEL FOLDER" if ask == "MODEL" else f"RLDF_{ask}=FOLDER"
     return (f"Where it can be reached: hf download {name} --revision {revision} --include '*.json' '*.txt' '*.safetensors'; then copy "
             f"~/.cache/huggingface/{part} of that machine to {home}/{part} here, links and all (rsync -a), and set HF_HUB_OFFLINE=1. "
-            f"Or give its files as a folder: {where}{'; RLDF_DETECTOR=none does without' * (ask == 'DETECTOR')}")  # fmt: skip
+            f"Or give its files as a folder: RLDF_{ask}=FOLDER{'; RLDF_DETECTOR=none does without' * (ask == 'DETECTOR')}")  # fmt: skip
 
 
 def parts(folder: Path) -> dict[str, Path]:

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.stats import rankdata
 
 from rldf_utils import grammar as grammars
-from rldf_utils import stats
+from rldf_utils import plots, stats
 from rldf_utils.generate import Cache
 from rldf_utils.grammar import Grammar
 from rldf_utils.tiny import world  # its rules on what a picture can show stand in for common sense
@@ -167,7 +167,7 @@ def strips(slides: Mapping[str, Slide]) -> plt.Figure:
     for line, (axis, found) in zip(axes, slides.items(), strict=True):
         line[0].text(-0.12, 0.5, axis, transform=line[0].transAxes, ha="right", va="center", fontsize=9, weight="bold")
         for k, (ax, picture, word) in enumerate(zip(line, found.pictures[0], found.words, strict=False)):
-            ax.imshow(picture)
+            plots.picture(ax, picture)
             ax.set_title(word or "plain", fontsize=8, pad=2)
             if found.seen and (eye := found.seen[0][k][axis]) != word:
                 ax.add_patch(plt.Rectangle((-0.5, -0.5), picture.shape[1], picture.shape[0], fill=False, ec="#d00000", lw=3))

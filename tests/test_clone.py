@@ -346,6 +346,17 @@ def test_another_image_than_the_manifest_says_is_an_error(tmp_path):
         clone.remake(finished.assign(sha256="0" * 64).iloc[0])
 
 
+def test_a_file_comes_out_of_its_row_again_or_it_is_said_that_this_cannot_be_seen_here(tmp_path, monkeypatch):
+    row = clone.clone(small(), tmp_path, progress=None).iloc[0]
+    assert clone.reproduced(row, tmp_path) is True
+    assert clone.reproduced(pd.Series({**row, "made": "torch 1, another GPU"}), tmp_path) is None
+    on_cuda = clone.plan(CLASSES[:1], FULL, {"val": 1}, generate.Diffusers("tiny-sd-v1", device="cuda").recipe).iloc[0]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert clone.reproduced(on_cuda, tmp_path) is None
+    (tmp_path / row["path"]).write_bytes(b"another")
+    assert clone.reproduced(row, tmp_path) is False
+
+
 def test_a_clone_of_another_plan_steps_aside_and_comes_back(tmp_path):
     """Another seed, fewer classes, another model after a first run: never a dead end, and nothing that was made is lost."""
     folder, made = tmp_path / "clone", []

@@ -65,6 +65,8 @@ def test_eyes_tell_objects_and_people_by_boxes_and_the_place_by_clip(pictures):
     rows = detect.eyes(found, clip, BASE)(pictures[:2])
     assert {axis: rows[0][axis] for axis in detect.AXES} == {"Noun": "dog", "Frequency": "three", "Density": "two"}
     assert {axis: rows[1][axis] for axis in detect.AXES} == {"Noun": "", "Frequency": "", "Density": "no"}, "nothing is found"
+    black = np.zeros((60, 80, 3), np.uint8)
+    assert detect.eyes(found, clip, BASE)([black]) == [dict.fromkeys(BASE.axes, "")], "a blackened one shows nothing, not even nobody"
     alone = detect.eyes(None, clip, BASE)(pictures[:2])
     assert [row["Scene"] for row in rows] == [row["Scene"] for row in alone]
 

@@ -7,6 +7,7 @@ from collections import namedtuple
 
 import pandas as pd
 import pytest
+import standins_models as standins
 from PIL import Image
 
 from rldf_utils import doctor, results
@@ -77,7 +78,8 @@ def test_hours_follow_from_the_pace_and_what_is_done_is_left_out(ready, capsys, 
     hours = pictures / 10 / 3600 + sum(h for _, h, *_ in doctor.NEEDS.values())
     assert f"in all {hours:,.0f} GPU-hours" in table and "yes, 2.0 h" in table
     assert "the paper's 1,664,000 images: 46 h on 1, 9 h on 5, 1 h on 64 GPUs, 915 GB; a worker that is lost costs at most 26 s" in table
-    assert f"not yet done: {hours - doctor.NEEDS['07_resnet18_classification'][1]:,.0f}" in table
+    drawn, further, *_ = doctor.NEEDS["07_resnet18_classification"]
+    assert f"not yet done: {hours - drawn / 10 / 3600 - further:,.0f}" in table
 
 
 def test_it_knows_every_notebook():
@@ -125,6 +127,22 @@ def test_too_little_disk_or_memory_stops_it(ready, capsys, monkeypatch, what, wo
     else:
         monkeypatch.setattr(doctor, "memory", lambda: 4.0)
     assert doctor.main("paper") == 1 and words in capsys.readouterr().out
+
+
+def test_results_and_caches_on_one_disk_need_their_sum(ready, capsys):
+    doctor.main("paper")
+    pictures = sum(n for n, *_ in doctor.NEEDS.values()) + doctor.clones("paper")
+    need = pictures * doctor.PICTURE / doctor.GB + sum(disk for *_, disk in doctor.NEEDS.values()) + 8
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "GB free" in line)
+    assert f"up to {need:,.0f} needed" in line and str(results.CACHE) in line and str(results.RESULTS) in line
+
+
+def test_a_safety_checker_that_is_not_asked_for_may_be_missing(ready, capsys, monkeypatch, tmp_path):
+    folder = standins.as_pickles(standins.stable_diffusion(tmp_path / "sd"), tmp_path / "odd", only="safety_checker")
+    monkeypatch.setenv("RLDF_MODEL", str(folder))
+    assert doctor.main("paper") == 1 and "RLDF_CHECKER=no does without" in capsys.readouterr().out
+    monkeypatch.setenv("RLDF_CHECKER", "no")
+    assert doctor.main("paper") == 0, capsys.readouterr().out
 
 
 def test_at_tiny_scale_all_is_in_the_checkout(capsys):

@@ -117,6 +117,9 @@ def test_blackened_images_and_those_of_one_colour_are_recorded_and_told(tiny):
         model(["a", "b", "c"], [5, 6, 7])
     assert model.flagged == {("b", 6): "blackened by the model's safety checker", ("c", 7): "of one colour"}, "and not the padded tail"
     drawn[0, 3, 4] = np.nan
+    with pytest.warns(UserWarning, match="not finite in float32: 'a', seed 5"):
+        assert (model(["a", "b", "c"], [5, 6, 7])[0] == 0).all() and model.flagged["a", 5] == "not finite in float32"
+    drawn[:3] = np.nan
     with pytest.raises(FloatingPointError, match="'a', seed 5: .*not finite"):
         model(["a", "b", "c"], [5, 6, 7])
 

@@ -87,8 +87,7 @@ def test_out_of_reach_it_is_said_what_to_fetch_and_where_to_put_it(ask, model, l
     name, _, revision = model.partition("@")
     with pytest.raises(FileNotFoundError) as caught:
         (load or (lambda: generate.Diffusers(built.sd, vae=model)))()
-    place = "-p MODEL FOLDER" if ask == "MODEL" else f"RLDF_{ask}=FOLDER"
-    for words in (name, revision, "hf download", "rsync", "HF_HUB_OFFLINE=1", place):
+    for words in (name, revision, "hf download", "rsync", "HF_HUB_OFFLINE=1", f"RLDF_{ask}=FOLDER"):
         assert words in str(caught.value)
 
 
@@ -194,6 +193,15 @@ def test_what_the_safety_checker_blackens_is_recorded_wherever_it_goes(built, tm
 def test_a_picture_that_is_no_number_is_an_error_with_its_remedy(built):
     with pytest.raises(FloatingPointError, match="'a photo of one dog', seed 3: .*not finite in float32.*RLDF_DTYPE=float32.*RLDF_VAE"):
         generate.Diffusers(built.sd, vae=str(built.nan), **SMALL)(PROMPTS, SEEDS)
+
+
+def test_one_that_is_no_number_in_a_long_run_is_black_and_recorded_and_the_run_goes_on(built, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "_noted", {})
+    cache = generate.Cache(generate.Diffusers(built.sd, vae=str(built.nan), **SMALL), tmp_path)
+    with pytest.warns(UserWarning, match="a picture not finite in float32: 'a photo of one dog', seed 3"):
+        (image,) = cache(PROMPTS[:1], SEEDS[:1])
+    assert (image == 0).all() and cache.flagged == {(PROMPTS[0], SEEDS[0]): "not finite in float32"}
+    assert results._noted["flagged pictures"] >= 1
 
 
 def test_a_sentence_that_the_text_encoder_would_cut_off_is_an_error(built):

@@ -420,19 +420,25 @@ def test_the_factored_agents_last_calls_are_other_draws_of_what_may_be_its_answe
 
 
 class Sees:
-    """A picture is its state's number; CLIP and the judge see what its sentence says."""
+    """A picture is its state's number, in one of two pixels; CLIP and the judge see what its sentence says."""
 
     def __init__(self, grammar):
         self.grammar = grammar
 
     def embed_images(self, pictures):
-        return np.eye(self.grammar.size)[pictures]
+        return np.eye(self.grammar.size)[pictures[:, 0, 0, 0]]
 
     def read(self, embeddings, grammar):
         return [type("Seen", (), {"encoding": grammar.encoding(int(k))}) for k in embeddings.argmax(1)]
 
     def __call__(self, pictures):
-        return [self.grammar.decode(self.grammar.encoding(int(k))) for k in pictures]
+        return [self.grammar.decode(self.grammar.encoding(int(k))) for k in pictures[:, 0, 0, 0]]
+
+
+def painted(states, blank=False):
+    """Two draws of the states' pictures, (2, states, 1, 2, 3)."""
+    one = np.array([[[[state] * 3, [state if blank else 99] * 3]] for state in states])
+    return np.stack([one, one])
 
 
 def test_the_judged_rows_by_hand_and_an_own_answer_stands_below_its_method():
@@ -443,11 +449,14 @@ def test_the_judged_rows_by_hand_and_an_own_answer_stands_below_its_method():
     wrong[0] = (truth[0] + 12) % 24  # another first word
     same = np.zeros((3, 2, 5), bool)
     results = [contest.Result(m, 1, 1, same, same, np.repeat(wrong[..., None], 5, 2), same[0], same[0], same[0], 1.0) for m in ("a", "b")]
-    table = contest.judged(grammar, inputs, results, 8, eyes, eyes, lambda states: np.array([states] * 2), 2, {("a", 1): truth})
+    table = contest.judged(grammar, inputs, results, 8, eyes, eyes, painted, 2, {("a", 1): truth})
     assert table["method"].tolist() == ["a", "a, own answer", "b", "true sentence"]
     assert table["all"].tolist() == [2 / 3, 1, 2 / 3, 1] and table["axes"].to_numpy() == pytest.approx([11 / 12, 1, 11 / 12, 1])
     believed = [one.rewards[1, "cost"][0, states[0]] for one, states in zip(inputs, truth, strict=True)]
     assert table["believed"].iloc[1] == pytest.approx(np.mean(believed))
+    black = contest.judged(grammar, inputs, results, 8, eyes, eyes, lambda states: painted(states, blank=True), 2, {})
+    nothing = landscape.perceived(grammar, [(-1, -1, -1)], np.zeros((1, 24)), inputs[0].target, inputs[0].embedding)[1]
+    assert (black["fresh"] == nothing[0]).all() and (table["fresh"] > nothing[0]).all(), "one colour shows nothing"
 
 
 # The charts.
