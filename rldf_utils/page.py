@@ -133,7 +133,7 @@ def machines(scale: str, reference: Path = compare.REFERENCE) -> list[dict]:
         return []
     committed, *others = known["runs"]
     rows = []
-    for run in others:
+    for run in sorted(others, key=lambda run: run["seed"] != committed["seed"]):  # other machines first
         shared = [name for name in run["notebooks"] if name in committed["notebooks"]]
         flat = [(compare.flat(run["notebooks"][n]), compare.flat(committed["notebooks"][n])) for n in shared]
         count = [compare.differences(ours, theirs, [], texts=False)[1] for ours, theirs in flat]

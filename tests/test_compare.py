@@ -50,6 +50,15 @@ def test_each_kind_of_difference_is_a_line(ours, lines):
         assert "'reproduced' -> 'contradicted'; it differed in 1 of 1 measured runs too" in found[0]
 
 
+def test_what_another_processor_said_too_is_told_but_not_counted():
+    """At the same seed: some verdicts hang on the last digits. At another seed every change counts."""
+    committed, others = {"v": "undecided"}, [{"v": "undecided"}, {"v": "contradicted"}]
+    found, count = compare.differences({"v": "contradicted"}, committed, others)
+    assert found == ["v: 'undecided' -> 'contradicted', as on another processor that was measured"] and count["verdicts differ"] == 0
+    assert compare.differences({"v": "reproduced"}, committed, others)[1]["verdicts differ"] == 1
+    assert compare.differences({"v": "contradicted"}, committed, others, texts=False)[1]["verdicts differ"] == 1
+
+
 @pytest.fixture
 def made(tmp_path):
     """A function that makes a run of two notebooks and reports on it; the first one is the committed run."""
