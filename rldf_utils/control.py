@@ -240,6 +240,12 @@ def plugged(found: Mapping[str, pd.DataFrame], models: Mapping[str, Cache], eyes
     return pd.DataFrame(rows), pd.DataFrame(claims)
 
 
+def asked(grammar: Grammar, words: Sequence[Semantics], first: int, model: Cache | None = None) -> tuple[list[str], np.ndarray]:
+    """The sentences of semantics, and inputs that show them: `renders`, or what a model draws (paper scale), seeds from `first` on."""
+    told = [grammar.surface(grammar.encode(row)) for row in words]
+    return told, model(told, range(first, first + len(told))) if model else renders(words, first)
+
+
 def renders(words: Sequence[Semantics], first: int) -> np.ndarray:
     """Pictures of the world itself, uint8 (n, 64, 64, 3), seeds from `first` on."""
     return np.stack([world.render(row, first + k) for k, row in enumerate(words)])

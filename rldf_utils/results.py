@@ -198,9 +198,9 @@ def _processor() -> str:
 def setting(name: str, default: str = "") -> str:
     """What the environment's RLDF_<name> says, else the default: the settings of paper scale that are no notebook's parameter.
 
-    MODEL (of notebooks without that parameter), VAE, CLIP, CAPTIONER, DETECTOR: a folder, or "owner/name@revision". INCEPTION: a
-    file. INPUTS: a folder of photographs. STEPS, GUIDANCE, SIZE, BATCH, DTYPE, CHECKER: of the diffusion model, see
-    `generate.text_to_image`. DEVICE: see `device`. SHARE: see `plan.sizes`. EFFORT: see `effort`.
+    MODEL (of notebooks without that parameter), VAE, CLIP, CAPTIONER, DETECTOR: a folder, or "owner/name@revision"; a VAE may be "own",
+    the model's, and a DETECTOR "none". INCEPTION: a file. INPUTS: a folder of photographs. STEPS, GUIDANCE, SIZE, BATCH, DTYPE,
+    CHECKER: of the diffusion model, see `generate.text_to_image`. DEVICE: see `device`. SHARE: see `plan.sizes`. EFFORT: see `effort`.
     """
     return os.environ.get(f"RLDF_{name}") or default
 

@@ -126,3 +126,12 @@ def test_claims_on_diversity_know_a_collapsed_model():
     table, claims = control.diverse(pd.DataFrame(rows), rng)
     assert table["n"].eq(200).all()
     assert claims["verdict"].tolist() == ["contradicted", "reproduced", "contradicted", "contradicted"]
+
+
+def test_inputs_are_renders_or_a_model_s_pictures_of_the_same_sentences():
+    base = grammar.load("base")
+    words = [base.decode(e) for e in base.spread(3, np.random.default_rng(0))]
+    told, images = control.asked(base, words, 50)
+    assert told == [base.surface(base.encode(w)) for w in words] and (images == control.renders(words, 50)).all()
+    drawn = control.asked(base, words, 50, lambda prompts, seeds: [*zip(prompts, seeds, strict=True)])[1]
+    assert drawn == [*zip(told, range(50, 53), strict=True)]
