@@ -29,7 +29,7 @@ def plan_and_clone(folder: Path, share: float) -> str:
     """Notebook 6: a plan of 166,400 rows, its pictures (8 px), verified; the sets looked at."""
     from rldf_utils import clone, cloning, generate, grammar, imagenet, perceive, plan
 
-    os.environ["RLDF_SHARE"] = str(share)
+    os.environ |= {"RLDF_SHARE": str(share), "RLDF_DETECTOR": "none"}  # a detector's 0.6 GB are the GPU's
     classes, words, eyes = imagenet.classes("paper"), grammar.load("full", imagenet.classes("paper")["noun"]), perceive.Clip("tiny-clip")
     table = classes.assign(noun=classes["noun"].str.split("/").str[0])
     rows = clone.plan(table, words, plan.sizes("paper").made, generate.Null(8).recipe, draw=plan.sentences)
