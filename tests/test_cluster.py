@@ -30,8 +30,22 @@ def work(task):
     return task, os.getpid(), loaded()
 
 
-def test_as_many_processes_as_gpus_and_each_loads_once(two_gpus, capsys):
-    found = list(cluster.over(work, range(40), two_gpus.address, True))
+def until(folder, files):
+    """Wait until a folder has so many files; on a busy machine a process takes seconds to begin."""
+    for _ in range(600):
+        if len(list(folder.iterdir())) >= files:
+            return
+        time.sleep(0.1)
+
+
+def test_as_many_processes_as_gpus_and_each_loads_once(two_gpus, capsys, tmp_path):
+    def together(task):
+        (tmp_path / str(os.getpid())).touch()
+        if task < 2:
+            until(tmp_path, 2)
+        return work(task)
+
+    found = list(cluster.over(together, range(40), two_gpus.address, True))
     assert [task for task, *_ in found] == list(range(40)), "in order"
     assert len({pid for _, pid, _ in found}) == len({at for *_, at in found}) == 2
     assert "2 GPUs of the cluster, one process each" in capsys.readouterr().out
@@ -49,9 +63,11 @@ def test_a_killed_worker_is_replaced_and_its_task_done_again(two_gpus, tmp_path)
     assert [task for task, _ in found] == list(range(30)) and (tmp_path / "died").exists()
 
 
-def test_a_slow_task_does_not_hold_up_the_other_gpu_for_long(two_gpus):
+def test_a_slow_task_does_not_hold_up_the_other_gpu_for_long(two_gpus, tmp_path):
     def uneven(task):
-        time.sleep(4 if task == 0 else 0.01)
+        if task == 0:
+            until(tmp_path, 8)
+        (tmp_path / str(task)).touch()
         return task, os.getpid()
 
     found = list(cluster.over(uneven, range(30), two_gpus.address, True))
