@@ -43,6 +43,11 @@ def png(pixels: np.ndarray, **text: str) -> bytes:
     return buffer.getvalue()
 
 
+def blank(image: np.ndarray) -> bool:
+    """Whether an image, (height, width, 3), is of one colour, as one that a safety checker blackened: then it shows nothing."""
+    return bool((image == image[0, 0]).all())
+
+
 def drawn(model: TextToImage, prompts: Sequence[str], seeds: Sequence[int]) -> Iterator[np.ndarray]:
     """The model's batches, in order: on threads of one core each where it has several `hands`, else one after the other."""
     parts = [(prompts[start : start + model.batch], seeds[start : start + model.batch]) for start in range(0, len(prompts), model.batch)]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rldf_utils import agents, detect, landscape, peers, stats
+from rldf_utils import agents, landscape, peers, stats
+from rldf_utils.cache import blank
 from rldf_utils.factored import AGAIN, spare
 from rldf_utils.grammar import Encoding, Grammar
 from rldf_utils.looks import Looks
@@ -243,7 +244,7 @@ def judged(grammar: Grammar, given: Sequence[Input], results: Sequence[Result], 
     pictures = draw(states)
     embeddings = [clip.embed_images(layer) for layer in pictures]
     nothing = (-1,) * len(grammar.axes)  # see `landscape.seen`
-    seen = [[nothing if detect.blank(image) else p.encoding for image, p in zip(layer, clip.read(vectors, grammar), strict=True)]
+    seen = [[nothing if blank(image) else p.encoding for image, p in zip(layer, clip.read(vectors, grammar), strict=True)]
             for layer, vectors in zip(pictures, embeddings, strict=True)]  # fmt: skip
     shown = [judge(layer) for layer in pictures]
     place = {state: k for k, state in enumerate(states)}

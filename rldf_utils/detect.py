@@ -14,6 +14,7 @@ from torchvision.ops import batched_nms, box_convert
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
 from rldf_utils import results
+from rldf_utils.cache import blank
 from rldf_utils.grammar import Encoding, Grammar
 from rldf_utils.models import located, variant
 from rldf_utils.perceive import Clip
@@ -82,32 +83,30 @@ def detector(scale: str) -> Detector | None:
     return found
 
 
-def blank(image: np.ndarray) -> bool:
-    """Whether an image is of one colour, as one that a safety checker blackened: then it shows nothing."""
-    return bool((image == image[0, 0]).all())
-
-
 def number(count: int, words: Sequence[str]) -> str:
     """The word of an axis for a number: its numeral, or "many" beyond the axis's numerals; "" if the axis has neither."""
     known = {n: word for n, word in enumerate(NUMBERS) if word in words}
     return known.get(count, "many" if "many" in words and count > max(known, default=0) else "")
 
 
-def read(found: Detector, images: Sequence[np.ndarray], grammar: Grammar) -> list[dict[str, str]]:
+def read(found: Detector | None, images: Sequence[np.ndarray], grammar: Grammar) -> list[dict[str, str]]:
     """The words of `AXES` that boxes show, one row per image; Noun is the best-scored one, "" where none is found.
 
-    A blank image shows none: not even that there is nobody.
+    A blank image shows none: not even that there is nobody. Without a detector nothing is told.
     """
+    if found is None:
+        return [{}] * len(images)
     nouns = [forms(word)[0] for word in grammar.words.get("Noun", ())]  # a single one is no axis
     counts, scores = found(images, [*nouns, PERSON])
     best = scores[:, : len(nouns)].argmax(1) if nouns else np.zeros(len(images), int)
     rows = []
-    for k, noun in enumerate(best):
+    for k, (noun, image) in enumerate(zip(best, images, strict=True)):
         there = bool(nouns) and counts[k, noun] > 0
         objects = int(counts[k, noun]) if there else 0
         row = {"Noun": nouns[noun] if there else "", "Frequency": number(objects, grammar.axes.get("Frequency", ()))}
         row["Density"] = number(int(counts[k, -1]), grammar.axes.get("Density", ()))
-        rows.append({axis: "" if blank(images[k]) else word for axis, word in row.items() if axis in grammar.axes})
+        row = dict.fromkeys(row, "") if blank(image) else row
+        rows.append({axis: word for axis, word in row.items() if axis in grammar.axes})
     return rows
 
 
@@ -125,7 +124,6 @@ def eyes(found: Detector | None, clip: Clip, grammar: Grammar) -> Callable[[Sequ
     def look(images: Sequence[np.ndarray]) -> list[Mapping[str, str]]:
         told = [dict.fromkeys(grammar.axes, "") if blank(image) else grammar.decode(percept.encoding)
                 for image, percept in zip(images, clip.perceive(images, grammar), strict=True)]  # fmt: skip
-        boxed = read(found, images, grammar) if found else [{}] * len(told)
-        return [one | more for one, more in zip(told, boxed, strict=True)]
+        return [one | more for one, more in zip(told, read(found, images, grammar), strict=True)]
 
     return look

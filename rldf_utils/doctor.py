@@ -109,8 +109,7 @@ def weights(report: Report, scale: str) -> None:
             continue
         name, revision = models.split(name)
         if folder := models.local(name):
-            spare = "safety_checker" if results.setting("CHECKER") == "no" else ""
-            report.ask(f"{ask}: {folder}", lambda folder=folder, spare=spare: models.variant(folder, spare) or "safetensors")
+            report.ask(f"{ask}: {folder}", lambda folder=folder: models.variant(folder, models.spared()) or "safetensors")
         elif not revision:
             report.say(False, f"{ask}: {name} needs a revision, as {name}@COMMIT")
         elif folder := models.kept(name, revision):

@@ -24,7 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 import rldf_utils.tiny.autoencoder  # noqa: F401  stands in for AutoencoderKL; diffusers takes it only from a module that is imported
 from rldf_utils import images_api, results, threads
-from rldf_utils.cache import Cache, TextToImage, png  # noqa: F401  notebook 4 and the sets write pictures as the cache does
+from rldf_utils.cache import Cache, TextToImage, blank, png  # noqa: F401  notebook 4 and the sets write pictures as the cache does
 from rldf_utils.grammar import Grammar
 from rldf_utils.models import local, located, split, variant
 from rldf_utils.results import accelerator, setting, versions
@@ -170,7 +170,7 @@ class Diffusers:
         images[broken] = 0
         unsafe = out.nsfw_content_detected or [False] * n
         for prompt, seed, image, nan, flag in zip(prompts, seeds, images, broken, unsafe, strict=False):
-            if nan or flag or (image == image[0, 0]).all():
+            if nan or flag or blank(image):
                 why = f"not finite in {self.dtype}" if nan else "blackened by the model's safety checker" if flag else "of one colour"
                 self.flagged[prompt, int(seed)] = why
                 warnings.warn(f"a picture {why}: {prompt!r}, seed {seed}", stacklevel=2)

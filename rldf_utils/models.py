@@ -89,8 +89,12 @@ def kept(name: str, revision: str) -> Path | None:
         folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
     except LocalEntryNotFoundError:
         return None
-    spare = {"safety_checker"} if setting("CHECKER") == "no" else set()
-    return None if set(missing(folder)) - spare else folder
+    return None if set(missing(folder)) - {spared()} else folder
+
+
+def spared() -> str:
+    """The part of a model that is not loaded: its safety checker, by RLDF_CHECKER=no; else ""."""
+    return "safety_checker" if setting("CHECKER") == "no" else ""
 
 
 def recipe(name: str, revision: str, ask: str) -> str:

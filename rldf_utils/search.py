@@ -78,8 +78,7 @@ class Feedback:
 
     def _perceived(self, images: Sequence[np.ndarray]) -> list[tuple[np.ndarray, Mapping[str, str]]]:
         """The embedding of each image, and the words that its boxes tell."""
-        boxed = detect.read(self.detector, images, self.grammar) if self.detector else [{}] * len(images)
-        return list(zip(self.clip.embed_images(images), boxed, strict=True))
+        return list(zip(self.clip.embed_images(images), detect.read(self.detector, images, self.grammar), strict=True))
 
     def _read(self, embedding: np.ndarray, boxed: Mapping[str, str]) -> Encoding:
         return detect.beside(self.grammar, read(self.clip, embedding, self.grammar), boxed)
